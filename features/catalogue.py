@@ -1,0 +1,76 @@
+"""All features, in the order of the feature table, and which of them a company's sources can tell."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from features.contract import CONTRACT, CONTRACT_BEFORE
+from features.family import Family, Feature
+from features.feedback import CSAT, INVITATIONS, NPS
+from features.support import BREACHES, SUPPORT
+from features.tables import Tables
+from features.usage import RECENCY, USAGE, USERS
+
+FAMILIES: tuple[Family, ...] = (
+    USAGE, RECENCY, USERS, SUPPORT, BREACHES, NPS, CSAT, INVITATIONS, CONTRACT, CONTRACT_BEFORE,
+)  # fmt: skip
+
+FEATURES: tuple[Feature, ...] = tuple(feature for family in FAMILIES for feature in (*family.features, *family.ratios))
+FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+
+_ANY_OF = {
+    "usage.users": ("user_id", "n_users"),
+    "tickets.done": ("closed_at", "resolved_at"),
+    "contracts.mrr": ("mrr", "arr"),
+}
+"""Needs that several columns can meet. `usage.day` is another such need: use must be told by the day."""
+
+
+def feature(name: str) -> Feature:
+    """The feature called `name`."""
+    return next(item for item in FEATURES if item.name == name)
+
+
+def family_of(name: str) -> Family:
+    """The family that declares the feature called `name`."""
+    return next(family for family in FAMILIES if any(item.name == name for item in (*family.features, *family.ratios)))
+
+
+def is_connected(family: Family, tables: Tables) -> bool:
+    """Whether the family has rows to look at; scores on tickets are answers too."""
+    if family.source == "surveys":
+        return tables.has("surveys") or (family is CSAT and tables.has("tickets", "csat"))
+    return tables.has(family.source)
+
+
+def is_told(item: Feature, family: Family, tables: Tables) -> bool:
+    """Whether the company's sources can tell the feature."""
+    return is_connected(family, tables) and all(_meets(need, tables) for need in item.needs)
+
+
+def _meets(need: str, tables: Tables) -> bool:
+    name, column = need.split(".")
+    if need == "usage.day":
+        return tables.has("usage") and tables.usage_period != "month"
+    return any(tables.has(name, choice) for choice in _ANY_OF.get(need, (column,)))
+
+
+def told_features(tables: Tables) -> tuple[Feature, ...]:
+    """The features that the company's sources can tell, in catalogue order."""
+    return tuple(
+        item for family in FAMILIES for item in (*family.features, *family.ratios) if is_told(item, family, tables)
+    )
+
+
+def grade(item: Feature, tables: Tables) -> str:
+    """`recorded` where every source says when its rows became known, else `assumed`."""
+    sources = {family_of(item.name).source, *(need.split(".")[0] for need in item.needs)}
+    known = [tables.loaded[name].recorded for name in sources if name in tables.loaded]
+    return "recorded" if all(known) else "assumed"
+
+
+def catalogue_hash(features: Iterable[Feature] = FEATURES) -> str:
+    """sha256 over what the features mean, so that a model can tell whether its catalogue is still the one it knew."""
+    text = "\n".join(f"{item.name}|{item.meaning}|{item.unit}|{item.window}|{item.missing}" for item in features)
+    return hashlib.sha256(text.encode()).hexdigest()

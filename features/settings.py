@@ -1,0 +1,247 @@
+"""What `tenure.toml` says, read once and checked whole.
+
+`${NAME}`, or `${NAME:-default}`, is replaced from the environment in every text value.
+Paths are relative to the file. Defaults stand here and nowhere else. No engine is imported: the command line
+must start at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from features.errors import ConfigurationError
+
+CONFIG_NAME = "tenure.toml"
+
+_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
+
+Anchor = Literal["decision", "end"]
+Period = Literal["day", "month"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSource:
+    """Where one table of the data contract comes from."""
+
+    path: str | None = None
+    """A CSV or Parquet file, relative to `tenure.toml`."""
+    query: str | None = None
+    """SQL over the raw files (named as their tables or `[sources.NAME]`) that yields the table."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Contract column → name or SQL expression over the source's columns."""
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Contract column → source value → contract value."""
+    timezone: str = "UTC"
+    """Time zone of timestamps that carry none."""
+    period: Period | None = None
+    """Usage only: rows are aggregates of a day or a month that begins at `period_start`."""
+    limit: float | None = None
+    """Share of rows that may be set aside, instead of `[quarantine] limit`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """What counts as churn; see the Time section of ARCHITECTURE.md."""
+
+    horizon_days: int = 90
+    """Days after `as_of` in which a decision to leave counts."""
+    grace_days: int = 30
+    """A new contract within so many days of an end undoes the loss."""
+    lead_days: int = 30
+    """Decisions within so many days are reported as *now*, later ones as *act*."""
+    anchor: Anchor = "decision"
+    """Date of a loss: the day notice was given (else the end), or always the end."""
+
+    def __post_init__(self) -> None:
+        _require(self.horizon_days >= 1, "[label] horizon_days", self.horizon_days, "at least 1 day")
+        _require(self.grace_days >= 0, "[label] grace_days", self.grace_days, "0 or more days")
+        _require(0 <= self.lead_days < self.horizon_days, "[label] lead_days", self.lead_days, "below horizon_days")
+        _require(self.anchor in get_args(Anchor), "[label] anchor", self.anchor, f"one of {list(get_args(Anchor))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuarantineSettings:
+    """How much bad input is tolerated."""
+
+    limit: float = 0.05
+    """Share of a table's rows that may be set aside before the run stops."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.limit <= 1, "[quarantine] limit", self.limit, "a share between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings:
+    """How a list is cut."""
+
+    capacity: float = 0.10
+    """Share of the scored accounts the team can contact per list, in (0, 1]."""
+    hours_per_contact: float = 2.5
+    """CSM hours one listed account costs; used by the back-test."""
+    stale_days: int = 3
+    """Newest usage may be this many days older than `as_of`."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.capacity <= 1, "[policy] capacity", self.capacity, "a share above 0, at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """One training run; each field is an option of `tenure train`."""
+
+    seed: int = 7
+    """Same seed, same data: same model."""
+    folds: int = 6
+    """Latest instants at which the recipe is judged on labels it could not know."""
+    min_lost: int = 20
+    """Lost accounts below which nothing is learned."""
+    draws: int = 2000
+    """Bootstrap draws behind each 95 % interval."""
+
+    def __post_init__(self) -> None:
+        _require(self.folds >= 1, "[train] folds", self.folds, "at least 1")
+        _require(self.min_lost >= 20, "[train] min_lost", self.min_lost, "at least 20")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A whole `tenure.toml`."""
+
+    root: Path
+    tables: Mapping[str, TableSource]
+    sources: Mapping[str, TableSource] = field(default_factory=dict)
+    label: LabelSettings = field(default_factory=LabelSettings)
+    quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    state_dir: Path
+
+    def resolve(self, path: str) -> Path:
+        """`path` seen from the folder of `tenure.toml`."""
+        return (self.root / path).resolve()
+
+
+def find_config(start: Path) -> Path:
+    """The nearest `tenure.toml` in `start` or a folder above it."""
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_NAME).is_file():
+            return folder / CONFIG_NAME
+    raise ConfigurationError(
+        f"A {CONFIG_NAME} must stand in {start} or a folder above it; found none. "
+        "Run `tenure demo` for one to look at, or pass --config FILE."
+    )
+
+
+def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `path`, with `${NAME}` taken from `environ` (default: the process's own)."""
+    document = _expanded(_parsed(path), os.environ if environ is None else environ, path)
+    sections = {"tables", "sources", "label", "quarantine", "policy", "train", "state"}
+    _refuse_unknown(document, sections, f"{path.name}")
+    root = path.resolve().parent
+    state = document.get("state", {})
+    _refuse_unknown(state, {"dir"}, "[state]")
+    return Settings(
+        root=root,
+        tables=_sources(document, "tables"),
+        sources=_sources(document, "sources"),
+        label=_section(LabelSettings, document, "label"),
+        quarantine=_section(QuarantineSettings, document, "quarantine"),
+        policy=_section(PolicySettings, document, "policy"),
+        train=_section(TrainSettings, document, "train"),
+        state_dir=(root / state.get("dir", ".tenure")).resolve(),
+    )
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"Settings must be at {path}; found nothing there. Pass --config FILE.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} must be valid TOML; {error}. Correct that line.") from error
+
+
+def _expanded(value: Any, environ: Mapping[str, str], path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded(item, environ, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expanded(item, environ, path) for item in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: _variable(match, environ, path), value)
+    return value
+
+
+def _variable(match: re.Match[str], environ: Mapping[str, str], path: Path) -> str:
+    name, default = match["name"], match["default"]
+    if name in environ:
+        return environ[name]
+    if default is not None:
+        return default
+    raise ConfigurationError(
+        f"Environment variable {name} must be set, {path.name} uses it; found none. Export it, then run again."
+    )
+
+
+def _sources(document: Mapping[str, Any], section: str) -> dict[str, TableSource]:
+    names = document.get(section, {})
+    sources = {}
+    for name in names:
+        source = _section(TableSource, names, name, title=f"[{section}.{name}]")
+        _require(
+            source.path is not None or source.query is not None,
+            f"[{section}.{name}]",
+            dict(names[name]),
+            "given a path or a query",
+        )
+        _require(
+            source.period in (None, *get_args(Period)),
+            f"[{section}.{name}] period",
+            source.period,
+            f"one of {list(get_args(Period))}",
+        )
+        sources[name] = source
+    return sources
+
+
+def _section(kind: type[Any], document: Mapping[str, Any], name: str, *, title: str | None = None) -> Any:
+    given = document.get(name, {})
+    title = title or f"[{name}]"
+    _require(isinstance(given, dict), title, given, "a table of settings")
+    known = {item.name: item for item in fields(kind)}
+    _refuse_unknown(given, known, title)
+    for key, value in given.items():
+        _require_kind(f"{title} {key}", value, str(known[key].type))
+    return kind(**given)
+
+
+def _require_kind(subject: str, value: object, annotation: str) -> None:
+    expected = {
+        "int": (int,),
+        "float": (int, float),
+        "float | None": (int, float),
+        "str": (str,),
+        "str | None": (str,),
+    }.get(annotation)
+    wrong = expected is not None and (not isinstance(value, expected) or isinstance(value, bool))
+    _require(not wrong, subject, value, f"of type {annotation.split(' ')[0]}")
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], title: str) -> None:
+    known = sorted(known)
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise ConfigurationError(f"{title} must hold only {known}; found '{key}'.{hint}")
+
+
+def _require(holds: bool, subject: str, found: object, expected: str) -> None:
+    if not holds:
+        raise ConfigurationError(f"{subject} must be {expected}; found {found!r}. Correct it in {CONFIG_NAME}.")

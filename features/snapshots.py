@@ -1,0 +1,130 @@
+"""Which accounts were customers at an instant, as far as was known then.
+
+A contract version is active on `[start_at, e)`: e is `ended_at` where it is known; else `term_end_at` if notice was
+given or `auto_renew` is false; else open, for a planned end that passes in silence is a renewal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import ibis
+import ibis.expr.types as ir
+
+from features.schema import CONTRACTS
+from features.tables import Tables
+from features.windows import TIMESTAMP, beside, first_of_months, known_before, known_outcome
+
+PHASES = ("active", "notice", "lost", "potential")
+
+
+def contract_versions(tables: Tables) -> ir.Table:
+    """The contracts; without them one open contract per account, ended by `accounts.churned_at`."""
+    if tables.has("contracts"):
+        contracts = tables["contracts"]
+        return contracts.mutate(
+            contract_id=ibis.coalesce(contracts.contract_id, contracts.start_at.cast("string")),
+            auto_renew=contracts.auto_renew.fill_null(True),
+            mrr=ibis.coalesce(contracts.mrr, contracts.arr / 12),
+        )
+    accounts = tables["accounts"].filter(ibis._.started_at.notnull())
+    columns = {column.name: ibis.null(_ibis_type(column.kind)) for column in CONTRACTS.columns}
+    columns |= {
+        "account_id": accounts.account_id,
+        "contract_id": accounts.account_id,
+        "start_at": accounts.started_at,
+        "ended_at": accounts.churned_at,
+        "auto_renew": ibis.literal(True),
+        "event_at": accounts.event_at,
+        "known_at": accounts.known_at,
+    }
+    return accounts.select(**columns)
+
+
+def _ibis_type(kind: str) -> str:
+    return {"number": "double", "boolean": "boolean", "time": TIMESTAMP}.get(kind, "string")
+
+
+def contracts_known(tables: Tables, instants: ir.Table) -> ir.Table:
+    """Per instant, account and contract the version known then, its later outcomes blanked.
+
+    Adds `end_at` (e of the module's rule; null while open), `is_live` and `has_notice`.
+    """
+    seen = known_before(contract_versions(tables), instants)
+    newest = ibis.window(
+        group_by=["account_id", "contract_id", "as_of"],
+        order_by=[seen.known_at.desc(), seen.start_at.desc()],
+    )
+    latest = seen.mutate(version=ibis.row_number().over(newest)).filter(ibis._.version == 0)
+    latest = latest.mutate(
+        cancelled_at=known_outcome(latest.cancelled_at, latest.as_of),
+        ended_at=known_outcome(latest.ended_at, latest.as_of),
+    )
+    latest = latest.mutate(end_at=end_of(latest))
+    return latest.mutate(
+        is_live=(latest.start_at < latest.as_of) & (latest.end_at.isnull() | (latest.end_at > latest.as_of)),
+        has_notice=latest.cancelled_at.notnull(),
+    )
+
+
+def end_of(contracts: ir.Table) -> ir.TimestampValue:
+    """e of a contract version: when it stops to be active, null while it is open."""
+    ends_by_plan = contracts.cancelled_at.notnull() | ~contracts.auto_renew
+    planned = ibis.ifelse(ends_by_plan, contracts.term_end_at, ibis.null(TIMESTAMP))
+    return ibis.coalesce(contracts.ended_at, planned)
+
+
+def account_phases(tables: Tables, instants: ir.Table, *, grace_days: int) -> ir.Table:
+    """One row per instant and account: its phase and the value of its live contracts.
+
+    Phases: `active` (scored), `notice` (notice known, or ended at most `grace_days` ago: listed as leaving),
+    `lost`, and `potential` (never a customer so far).
+    """
+    contracts = contracts_known(tables, instants)
+    known = contracts.group_by("account_id", "as_of").agg(
+        live=contracts.is_live.sum(),
+        # A contract signed but not begun also says that the account goes on.
+        staying=((contracts.is_live | (contracts.start_at >= contracts.as_of)) & ~contracts.has_notice).sum(),
+        begun=(contracts.start_at < contracts.as_of).sum(),
+        last_end_at=contracts.end_at.max(),
+        mrr=contracts.mrr.cast("decimal(18, 4)").sum(where=contracts.is_live).cast("double"),
+    )
+    accounts = tables["accounts"].select("account_id").distinct()
+    everyone = accounts.cross_join(instants)
+    rows = beside(everyone, known)
+    ended_lately = rows.last_end_at >= rows.as_of - ibis.interval(days=grace_days)
+    phase = ibis.cases(
+        (rows.begun.fill_null(0) == 0, "potential"),
+        ((rows.staying > 0) & ((rows.live > 0) | ended_lately.fill_null(False)), "active"),
+        ((rows.live > 0) | ended_lately.fill_null(False), "notice"),
+        else_="lost",
+    )
+    return rows.select("account_id", "as_of", phase=phase, mrr=rows.mrr)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time that the data cover: from the first event to the midnight after the last."""
+
+    start: datetime
+    until: datetime
+
+    def instants(self) -> list[datetime]:
+        """The calendar of snapshots: the first of each month from the third month of data on."""
+        third_month = self.start.replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=62)
+        return first_of_months(third_month.replace(day=1), self.until)
+
+
+def data_span(tables: Tables, now: datetime) -> Span:
+    """The span of usage, or where there is none of tickets, surveys or contracts; never beyond `now`."""
+    for name in ("usage", "tickets", "surveys", "contracts", "accounts"):
+        if not tables.has(name):
+            continue
+        events = tables[name]
+        past = events.filter(events.event_at < ibis.timestamp(now))
+        found = past.agg(first=past.event_at.min(), last=past.event_at.max()).to_pyarrow().to_pylist()[0]
+        if found["first"] is not None:
+            day_after = found["last"].replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+            return Span(found["first"], min(day_after, now))
+    return Span(now, now)

@@ -1,0 +1,292 @@
+"""From raw files to clean tables: columns mapped and typed, bad rows set aside.
+
+A clean table has every column of the contract (null where the source has none), `event_at`, when the fact
+happened, and `known_at`, when the row reached the warehouse: where the source does not say, when it happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from features import quarantine
+from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable, MissingColumns
+from features.schema import CONTRACT, Column, Table
+from features.settings import Settings, TableSource
+from features.sources import CLEAN, connect, data_errors, open_raw, quoted, raw_name
+
+QUARANTINE_FILE = "quarantine.parquet"
+
+_SQL_TYPES = {
+    "id": "varchar",
+    "text": "varchar",
+    "number": "double",
+    "boolean": "boolean",
+    "time": "timestamp",
+}
+_TIMES = ("event_at", "known_at")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What became of one source table."""
+
+    name: str
+    source: str
+    columns: frozenset[str]
+    """Contract columns that the source carries."""
+    rows: int
+    kept: int
+    recorded: bool
+    """Whether the source says when each row became known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """The clean tables of one company, open in one engine."""
+
+    backend: ibis.BaseBackend
+    loaded: Mapping[str, Loaded]
+    quarantine: pa.Table
+    usage_period: str | None
+
+    def __getitem__(self, name: str) -> ir.Table:
+        """The clean table `name`; it has no rows where the source is not connected."""
+        return self.backend.table(name, database=CLEAN)
+
+    def has(self, name: str, column: str | None = None) -> bool:
+        """Whether the source of `name` is connected and, if asked, carries `column`."""
+        return name in self.loaded and (column is None or column in self.loaded[name].columns)
+
+
+def open_tables(settings: Settings, *, now: datetime) -> Tables:
+    """Read every source, set bad rows aside, and write the quarantine once all tables passed.
+
+    Raises
+    ------
+    DataError
+        A file or required column is missing, `accounts` is empty, or too many rows break a rule.
+    """
+    _refuse_strangers(settings)
+    backend = connect(settings)
+    open_raw(backend, settings)
+    loaded, bad = {}, []
+    for table in CONTRACT:
+        if table.name in settings.tables:
+            loaded[table.name], set_aside = _load(backend, table, settings)
+            bad.append(set_aside)
+        else:
+            _create_empty(backend, table)
+    _require_churn_source(loaded)
+    _add_csat_answers(backend, loaded)
+    path = settings.state_dir / QUARANTINE_FILE
+    found = quarantine.with_first_seen(pa.concat_tables(bad), path, now)
+    _write(found, settings)
+    period = settings.tables["usage"].period if "usage" in loaded else None
+    return Tables(backend=backend, loaded=loaded, quarantine=found, usage_period=period)
+
+
+def _refuse_strangers(settings: Settings) -> None:
+    known = [table.name for table in CONTRACT]
+    for name in settings.tables:
+        if name not in known:
+            raise ConfigurationError(
+                f"[tables] must name tables of the data contract {known}; found '{name}'. "
+                f"For a raw file that only queries read, write [sources.{name}]."
+            )
+    if "accounts" not in settings.tables:
+        raise DataError("Table 'accounts' must be mapped; found no [tables.accounts] in tenure.toml. Add it.")
+
+
+def _require_churn_source(loaded: Mapping[str, Loaded]) -> None:
+    if "contracts" in loaded or "churned_at" in loaded["accounts"].columns:
+        return
+    raise DataError(
+        "One source must say who left: table 'contracts', or a column 'churned_at' of table 'accounts'; "
+        "found neither. Map one of them in tenure.toml."
+    )
+
+
+def _write(found: pa.Table, settings: Settings) -> None:
+    try:
+        quarantine.write(found, settings.state_dir / QUARANTINE_FILE)
+    except OSError as error:
+        raise CannotWrite(
+            f"The state directory {settings.state_dir} must be writable; {error.strerror}. "
+            "Free space, change its permissions, or set [state] dir."
+        ) from error
+
+
+def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[Loaded, pa.Table]:
+    source = settings.tables[table.name]
+    with data_errors(table.name):
+        present = _mapped_columns(backend, table, source)
+        backend.raw_sql(f"set TimeZone = {quoted(source.timezone)}")
+        try:
+            rows = _stage(backend, table, source, present)
+        finally:
+            backend.raw_sql("set TimeZone = 'UTC'")
+        bad = quarantine.read_bad(backend, f"bad_{table.name}")
+    limit = settings.quarantine.limit if source.limit is None else source.limit
+    if table.name == "accounts" and rows == bad.num_rows:
+        raise EmptyTable("accounts", "account_id", set_aside=rows)
+    quarantine.refuse_excess(table.name, rows, bad, limit)
+    loaded = Loaded(
+        name=table.name,
+        source=source.path or "query",
+        columns=frozenset(present),
+        rows=rows,
+        kept=rows - bad.num_rows,
+        recorded="known_at" in present,
+    )
+    return loaded, bad
+
+
+def _mapped_columns(backend: ibis.BaseBackend, table: Table, source: TableSource) -> dict[str, str]:
+    """Contract column → SQL over the raw columns, for all that the source carries."""
+    described = backend.raw_sql(f"describe {raw_name(table.name, source)}").fetchall()
+    found = {row[0] for row in described}
+    known = {column.name for column in table.columns}
+    if strangers := set(source.columns) - known:
+        raise ConfigurationError(
+            f"[tables.{table.name}] columns must map columns of the contract {sorted(known)}; "
+            f"found {sorted(strangers)}. Correct the names on the left."
+        )
+    mapped = {column: (f'"{text}"' if text in found else f"({text})") for column, text in source.columns.items()}
+    mapped |= {column: f'"{column}"' for column in known & found if column not in mapped}
+    missing = [column.name for column in table.columns if column.required and column.name not in mapped]
+    missing += [group[0] for group in table.any_of if not set(group) & set(mapped)]
+    if missing:
+        raise MissingColumns(table.name, missing, found)
+    return mapped
+
+
+def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> int:
+    """Create `clean.NAME` and `bad_NAME`; return how many rows were read."""
+    staged = _staged_sql(backend, table, source, present)
+    rule, reason = quarantine.set_aside(quarantine.row_rules(table, present))
+    place = f'{quoted(table.name)} as "table", {quoted(source.path or "query")} as source'
+    backend.raw_sql(
+        f"create or replace table {CLEAN}.{table.name} as "
+        f"select row_number, {_clean_columns(table, source)} from ({staged}) where ({rule}) is null"
+    )
+    backend.raw_sql(
+        f"create or replace table bad_{table.name} as "
+        f"select {place}, row_number, row_hash, {rule} as rule, {reason} as reason "
+        f"from ({staged}) where ({rule}) is not null"
+    )
+    for name, said, broken in _relations(table):
+        backend.raw_sql(f"create or replace temp table broken as {broken}")
+        backend.raw_sql(
+            f"insert into bad_{table.name} select {place}, row_number, row_hash, {quoted(name)}, {quoted(said)} "
+            f"from ({staged}) where row_number in (select row_number from broken)"
+        )
+        backend.raw_sql(f"delete from {CLEAN}.{table.name} where row_number in (select row_number from broken)")
+    backend.raw_sql(f"alter table {CLEAN}.{table.name} drop column row_number")
+    return int(backend.raw_sql(f"select count(*) from {raw_name(table.name, source)}").fetchall()[0][0])
+
+
+def _relations(table: Table) -> list[tuple[str, str, str]]:
+    """Rules that need other rows: name, reason and the row numbers that break them."""
+    clean = f"{CLEAN}.{table.name}"
+    relations = []
+    if table.name != "accounts":
+        strangers = f"select row_number from {clean} where account_id not in (select account_id from {CLEAN}.accounts)"
+        relations.append(("unknown_account", "account_id is in no row of accounts", strangers))
+    if table.key:
+        key = ", ".join(table.key)
+        repeats = (
+            f"select row_number from {clean} qualify row_number() over (partition by {key} order by row_number) > 1"
+        )
+        relations.append(("duplicate_key", f"an earlier row has the same {key}", repeats))
+    return relations
+
+
+def _staged_sql(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> str:
+    """Every column of the contract, typed; beside it, as text, each mapped one under `raw_` and its name."""
+    mapped = ", ".join(f"{sql} as {name}" for name, sql in present.items())
+    read = f"select row_number() over () as row_number, {mapped} from {raw_name(table.name, source)}"
+    kinds = {row[0]: row[1] for row in backend.raw_sql(f"describe {read}").fetchall()}
+    given = ", ".join(f"{_as_given(name, source)} as {name}" for name in present)
+    meant = f"select row_number, md5(mapped::varchar) as row_hash, {given} from ({read}) as mapped"
+    typed = [
+        f"{_typed(column, kinds[column.name], source)} as {column.name}"
+        if column.name in present
+        else f"null::{_SQL_TYPES[column.kind]} as {column.name}"
+        for column in table.columns
+    ]
+    raw = [f"meant.{name}::varchar as raw_{name}" for name in present]
+    return f"select row_number, row_hash, {', '.join(typed + raw)} from ({meant}) as meant"
+
+
+def _as_given(name: str, source: TableSource) -> str:
+    """The column, or what `[tables.X.values]` says its values mean."""
+    if name not in source.values:
+        return name
+    cases = " ".join(f"when {quoted(given)} then {quoted(meant)}" for given, meant in source.values[name].items())
+    return f"case {name}::varchar {cases} else {name}::varchar end"
+
+
+def _typed(column: Column, kind: str, source: TableSource) -> str:
+    value = f"meant.{column.name}"
+    match column.kind:
+        case "number":
+            number = f"try_cast({value} as double)"
+            return f"case when isfinite({number}) then {number} end"
+        case "boolean":
+            text = f"lower(trim({value}::varchar))"
+            return (
+                f"case when {text} in ('true', 't', '1', '1.0', 'yes', 'y') then true "
+                f"when {text} in ('false', 'f', '0', '0.0', 'no', 'n') then false end"
+            )
+        case "time":
+            return _instant(value, kind, source.timezone)
+    return f"{value}::varchar"
+
+
+def _instant(value: str, kind: str, timezone: str) -> str:
+    """A UTC timestamp. A date is its midnight in UTC, whatever the time zone of the timestamps beside it."""
+    if kind == "DATE" or (kind.startswith("TIMESTAMP") and kind != "TIMESTAMP WITH TIME ZONE" and timezone == "UTC"):
+        return f"{value}::timestamp"
+    if kind.startswith("TIMESTAMP"):
+        return f"{value}::timestamptz at time zone 'UTC'"
+    text = f"trim({value}::varchar)"
+    return (
+        f"case when length({text}) <= 10 then try_cast({text} as date)::timestamp "
+        f"else try_cast({text} as timestamptz) at time zone 'UTC' end"
+    )
+
+
+def _clean_columns(table: Table, source: TableSource) -> str:
+    names = [column.name for column in table.columns if column.name not in _TIMES]
+    if source.period is None:
+        event, known = f"({table.event})", "known_at"
+    else:
+        # An aggregate is complete, and known, only when its period is over.
+        event = f"(period_start + interval 1 {source.period} - interval 1 microsecond)"
+        known = f"coalesce(known_at, period_start + interval 1 {source.period})"
+    return ", ".join([*names, f"{event}::timestamp as event_at", f"coalesce({known}, {event})::timestamp as known_at"])
+
+
+def _create_empty(backend: ibis.BaseBackend, table: Table) -> None:
+    columns = [f"{column.name} {_SQL_TYPES[column.kind]}" for column in table.columns if column.name not in _TIMES]
+    columns += [f"{name} timestamp" for name in _TIMES]
+    backend.raw_sql(f"create table {CLEAN}.{table.name} ({', '.join(columns)})")
+
+
+def _add_csat_answers(backend: ibis.BaseBackend, loaded: Mapping[str, Loaded]) -> None:
+    """Add the score a ticket carries to the surveys: kind csat, on the scale 1 to 5, given when it closed."""
+    if "tickets" not in loaded or "csat" not in loaded["tickets"].columns:
+        return
+    backend.raw_sql(
+        f"insert into {CLEAN}.surveys by name "
+        "select account_id, 'csat' as kind, csat as score, 1 as scale_min, 5 as scale_max, 'ticket' as trigger, "
+        "done_at as responded_at, done_at as event_at, greatest(known_at, done_at) as known_at "
+        f"from (select *, coalesce(closed_at, resolved_at) as done_at from {CLEAN}.tickets) "
+        "where csat is not null and done_at is not null"
+    )

@@ -1,0 +1,113 @@
+"""The only place that makes a time window.
+
+A feature at `as_of` sees rows with `event_at < as_of` and `known_at <= as_of`, over windows `[as_of - w, as_of)`;
+an outcome counts in `(as_of, as_of + horizon]`. `age_days` is 1 for all of yesterday, so that a window of w days
+holds the ages 1 to w.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+DAY = timedelta(days=1)
+TIMESTAMP = "timestamp(6)"
+"""UTC without a zone, to the microsecond."""
+
+
+def midnight(day: date) -> datetime:
+    """The instant at which `day` begins, in UTC without a zone."""
+    return datetime(day.year, day.month, day.day)
+
+
+def first_of_months(start: datetime, end: datetime) -> list[datetime]:
+    """Every first of a month in [start, end], at midnight."""
+    month = datetime(start.year, start.month, 1)
+    months = []
+    while month <= end:
+        if month >= start:
+            months.append(month)
+        month = (month + 31 * DAY).replace(day=1)
+    return months
+
+
+def instants_table(backend: ibis.BaseBackend, instants: Sequence[datetime]) -> ir.Table:
+    """The instants as a table of the engine with the one column `as_of`."""
+    listed = ", ".join(f"(timestamp '{instant}')" for instant in sorted(set(instants)))
+    name = "instants_" + hashlib.sha256(listed.encode()).hexdigest()[:16]
+    backend.raw_sql(f"create or replace table {name} as select as_of from (values {listed}) as v(as_of)")
+    return backend.table(name)
+
+
+def known_before(events: ir.Table, instants: ir.Table, *, within_days: int | None = None) -> ir.Table:
+    """Each instant beside every row it may see, with `age_days`.
+
+    Parameters
+    ----------
+    events : table with `event_at` and `known_at`
+    instants : table with `as_of`
+    within_days
+        Leave out rows older than so many days; None keeps all of the past.
+    """
+    seen = [events.event_at < instants.as_of, events.known_at <= instants.as_of]
+    if within_days is not None:
+        seen.append(events.event_at >= instants.as_of - ibis.interval(days=within_days))
+    joined = events.join(instants, seen)
+    return joined.mutate(age_days=age_days(joined.event_at, joined.as_of))
+
+
+def beside(rows: ir.Table, found: ir.Table) -> ir.Table:
+    """`rows` with the columns of `found`, one row per account and instant, beside them; missing where it has none."""
+    joined = rows.left_join(found, ["account_id", "as_of"])
+    return joined.drop("account_id_right", "as_of_right")
+
+
+def age_days(event_at: ir.TimestampValue, as_of: ir.TimestampValue) -> ir.IntegerValue:
+    """Calendar days from the day of `event_at` to `as_of`: 1 for yesterday."""
+    return as_of.date().delta(event_at.date(), unit="day")
+
+
+def known_outcome(outcome_at: ir.TimestampValue, as_of: ir.TimestampValue) -> ir.TimestampValue:
+    """`outcome_at` where it lies before `as_of`, else missing: what comes later is not known yet."""
+    return ibis.ifelse(outcome_at < as_of, outcome_at, ibis.null(TIMESTAMP))
+
+
+def in_outcome_window(at: ir.TimestampValue, as_of: ir.TimestampValue, *, days: int) -> ir.BooleanValue:
+    """Whether `at` lies in `(as_of, as_of + days]`."""
+    return (at > as_of) & (at <= as_of + ibis.interval(days=days))
+
+
+def mature_by(
+    instants: Sequence[datetime], until: datetime, *, horizon_days: int, grace_days: int, delay_days: int
+) -> list[datetime]:
+    """The instants whose labels are final at `until`: window, grace and reporting delay are over."""
+    needed = timedelta(days=horizon_days + grace_days + delay_days)
+    return [instant for instant in instants if instant + needed <= until]
+
+
+class Window:
+    """Rows seen through a window: a column outside it reads as missing, so that any aggregate leaves it out.
+
+    A measure is written for the window it is given (`day.core.sum()`); `days` narrows it to a part, by age.
+    """
+
+    def __init__(self, rows: ir.Table, first: int = 1, last: int | None = None) -> None:
+        self._rows, self._first, self._last = rows, first, last
+
+    def __getattr__(self, column: str) -> Any:
+        value = self._rows[column]
+        if self._last is None:
+            return value
+        inside = self._rows.age_days.between(self._first, self._last)
+        return ibis.ifelse(inside, value, ibis.null(value.type()))
+
+    def days(self, first: int, last: int) -> Window:
+        """The part of the window with ages `first` to `last`, both included."""
+        if self._last is not None and last > self._last:
+            raise ValueError(f"days must end within the window of {self._last} days, got {last}.")
+        return Window(self._rows, first, last)

@@ -1,0 +1,1 @@
+"""Who is at risk today, why, what to do about it, and whether it helped."""

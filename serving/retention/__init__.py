@@ -1,0 +1,1 @@
+"""What to do about a risk: plays, and the rules that choose among them."""
