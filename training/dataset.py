@@ -1,0 +1,85 @@
+"""Features and labels of every snapshot, joined: what a model learns from and is judged by."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+
+from features.build import feature_table
+from features.catalogue import told_features
+from features.errors import TooFewChurns
+from features.maturity import Maturity, advice, maturity, windows_that_work
+from features.settings import Settings
+from features.snapshots import Span, data_span
+from features.tables import Tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """One row per active account and instant, sorted by instant and account.
+
+    `rows` has account_id, parent_id, as_of, the features, mrr, state, churned (null while immature), part,
+    decided_at, decision_known_at and lost_at.
+    """
+
+    rows: pd.DataFrame
+    features: tuple[str, ...]
+    maturity: Maturity
+    span: Span
+
+    @property
+    def identity(self) -> str:
+        """sha256 of all rows: the same data give the same model."""
+        table = pa.Table.from_pandas(self.rows, preserve_index=False).replace_schema_metadata(None)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+        return hashlib.sha256(sink.getvalue()).hexdigest()
+
+    def known_at(self, instant: datetime) -> pd.DataFrame:
+        """The rows whose labels were final at `instant`, with the labels known then."""
+        past = self.maturity.known_at(instant)[["account_id", "as_of", "churned"]]
+        return self.rows.drop(columns="churned").merge(past, on=["account_id", "as_of"])
+
+    def at(self, instant: datetime) -> pd.DataFrame:
+        """The rows of one instant."""
+        return self.rows[self.rows.as_of == pd.Timestamp(instant)]
+
+
+def build_dataset(tables: Tables, settings: Settings, *, now: datetime) -> Dataset:
+    """All snapshots of the company's calendar.
+
+    Raises
+    ------
+    TooFewChurns
+        Too few accounts were lost to learn from, or none of it can be judged; names windows that would work.
+    """
+    span = data_span(tables, now)
+    labels = maturity(tables, span, settings.label, min_lost=settings.train.min_lost)
+    if labels.lost < settings.train.min_lost or not labels.folds():
+        works = windows_that_work(tables, span, settings.label, min_lost=settings.train.min_lost)
+        raise TooFewChurns(labels.lost, settings.train.min_lost, _why(labels) + advice(works, settings.label))
+    told = tuple(item.name for item in told_features(tables))
+    values = feature_table(tables, span.instants(), settings.label).to_pandas()
+    rows = values[["account_id", "as_of", *told]].merge(labels.rows, on=["account_id", "as_of"])
+    rows = rows.merge(_parents(tables), on="account_id", how="left").sort_values(["as_of", "account_id"])
+    filled = tuple(name for name in told if rows[name].notna().any())
+    return Dataset(rows=rows.reset_index(drop=True), features=filled, maturity=labels, span=span)
+
+
+def _why(labels: Maturity) -> str:
+    if labels.lost < labels.min_lost:
+        return ""
+    return (
+        f"They leave no instant at which a model could be trained on labels known then and judged on later ones. "
+        f"({labels.lost_by_instant().size} mature instants.) "
+    )
+
+
+def _parents(tables: Tables) -> pd.DataFrame:
+    accounts = tables["accounts"]
+    return accounts.group_by("account_id").agg(parent_id=accounts.parent_id.max()).to_pandas()
