@@ -1,1 +1,376 @@
-"""The front door: command line and Python API."""
+"""The front door: command line and Python API.
+
+Each command parses, calls one function of a package and prints. Heavy libraries are imported inside the command that
+needs them, so that `tenure --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from features.errors import TenureError
+from features.settings import Settings, TrainSettings, find_config, read_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from features.tables import Tables
+    from training.dataset import Dataset
+
+DEFAULTS = TrainSettings()
+
+Shown = tuple[object, Callable[[], str]]
+"""What a command found: facts for --json, and the text for a person, made only if it is asked for."""
+
+
+class Project:
+    """One company: its settings, its clean tables, and what can be done with them."""
+
+    def __init__(self, settings: Settings, now: datetime) -> None:
+        self.settings = settings
+        self.now = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+
+    @functools.cached_property
+    def tables(self) -> Tables:
+        """The clean tables; bad rows are set aside when they are first asked for."""
+        from features.tables import open_tables
+
+        opened = open_tables(self.settings, now=self.now)
+        if opened.quarantine.num_rows:
+            place = self.settings.state_dir / "quarantine.parquet"
+            say(f"{opened.quarantine.num_rows} rows set aside in {place}; `tenure check` shows them by rule")
+        return opened
+
+    def features(self, as_of: datetime) -> pd.DataFrame:
+        """The feature table at `as_of`, one row per active account."""
+        from serving.scoring import features_at
+
+        return features_at(self.tables, self.settings, as_of)
+
+    def dataset(self) -> Dataset:
+        """All snapshots with features and labels."""
+        from training.dataset import build_dataset
+
+        return build_dataset(self.tables, self.settings, now=self.now)
+
+    def score(self, as_of: datetime) -> dict[str, Any]:
+        """Publish the risk list of `as_of` and return it."""
+        from serving.nightly import score_and_publish
+
+        return score_and_publish(self.tables, self.settings, as_of=as_of)
+
+
+def open(config: str | Path | None = None) -> Project:  # named for its users: tenure.open("tenure.toml")
+    """The company whose `tenure.toml` is `config`, by default the nearest one upwards from here."""
+    path = find_config(Path.cwd()) if config is None else Path(config)
+    return Project(read_settings(path), datetime.now(UTC))
+
+
+class Failure(click.ClickException):
+    """A known failure: one sentence on standard error, the exit code of its class."""
+
+    def __init__(self, error: TenureError, *, as_json: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.as_json = as_json
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """The exit code of the failure's class."""
+        return self.error.exit_code
+
+    def show(self, file: Any = None) -> None:
+        """Print the sentence, and with --json one object on standard output."""
+        say(f"tenure: {self.message}")
+        if self.as_json:
+            click.echo(_json({"error": {"code": self.exit_code, "message": self.message}}))
+
+
+def say(message: str) -> None:
+    """A progress line on standard error."""
+    click.echo(message, err=True)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, default=str, allow_nan=False)
+
+
+def command(group: click.Group, name: str) -> Callable[[Callable[..., Shown]], click.Command]:
+    """A command that prints text or, with --json, one object, and turns known failures into a sentence and a code."""
+
+    def decorate(function: Callable[..., Shown]) -> click.Command:
+        @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+        @functools.wraps(function)
+        def guarded(*, as_json: bool, **options: Any) -> None:
+            try:
+                facts, text = function(**options)
+                click.echo(_json(facts) if as_json else text())
+            except TenureError as error:
+                raise Failure(error, as_json=as_json) from error
+
+        return group.command(name)(guarded)
+
+    return decorate
+
+
+def company_command(group: click.Group, name: str) -> Callable[[Callable[..., Shown]], click.Command]:
+    """A command about one company: knows --config, and is handed the open project."""
+
+    def decorate(function: Callable[..., Shown]) -> click.Command:
+        help_text = "Settings file; default: the nearest tenure.toml upwards from here."
+
+        @click.option("--config", type=click.Path(path_type=Path), default=None, help=help_text)
+        @functools.wraps(function)
+        def with_project(*, config: Path | None, **options: Any) -> Shown:
+            return function(open(config), **options)
+
+        return command(group, name)(with_project)
+
+    return decorate
+
+
+as_of_option = click.option(
+    "--as-of", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Midnight UTC to look from; default: the latest."
+)
+
+
+def _day(as_of: datetime | None) -> str | None:
+    return None if as_of is None else f"{as_of:%Y-%m-%d}"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tenure")
+def main() -> None:
+    """Who is about to leave, why, what to do about it, and whether it helped.
+
+    Begin with `tenure demo`, or with `tenure check` beside your own tenure.toml.
+    """
+    # Nothing leaves this machine unless its user says so; and MLflow's own progress lines would hide ours.
+    for name, value in {"BENTOML_DO_NOT_TRACK": "True", "MLFLOW_LOGGING_LEVEL": "WARNING"}.items():
+        os.environ.setdefault(name, value)
+
+
+@command(main, "demo")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
+@click.option("--accounts", default=2000, show_default=True, help="Accounts of the generated company.")
+@click.option("--months", default=24, show_default=True, help="Months of its history.")
+@click.option("--seed", default=7, show_default=True, help="Same seed, same company.")
+def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
+    """The whole loop on a generated company, from its tables to a list with reasons."""
+    from features.snapshots import data_span
+    from features.world import write_world
+    from features.world_truth import clear_world, true_probability
+    from serving.text import demo_text
+    from training.backtest import backtest
+    from training.intervals import evaluate_rows
+    from training.run import train_and_register
+
+    clear_world(folder)
+    say(f"1/5 generating {accounts:,} accounts × {months} months in {folder}/")
+    write_world(folder, accounts=accounts, months=months, seed=seed, progress=say)
+    project = open(folder / "tenure.toml")
+    say("2/5 reading the tables")
+    as_of = data_span(project.tables, project.now).until
+    say("3/5 training, judged on later months")
+    run = train_and_register(project.tables, project.settings, {}, now=as_of, progress=say)
+    say(f"4/5 scoring every account at {as_of:%Y-%m-%d}")
+    published = project.score(as_of)
+    say("5/5 looking back: what the lists of the last year would have said")
+    past = backtest(run.trained.dataset, project.tables, project.settings, progress=say)
+    judged = true_probability(folder, run.trained.evaluation.predictions)
+    reachable = evaluate_rows(judged, "reachable", draws=200)
+    facts = {"train": run.as_dict(), "reachable": {name: item.as_dict() for name, item in reachable.items()},
+             "list": published["counts"], "backtest": past.summary()}  # fmt: skip
+    return facts, lambda: demo_text(run.text(), reachable, published, past.summary(), folder=folder)
+
+
+@command(main, "world")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--accounts", default=2000, show_default=True, help="Accounts of the company.")
+@click.option("--months", default=24, show_default=True, help="Months of its history.")
+@click.option("--seed", default=7, show_default=True, help="Same seed, same bytes.")
+def world_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
+    """Generate a company: its tables, its tenure.toml, and a sealed truth/."""
+    from features.world import write_world
+    from features.world_truth import clear_world
+
+    clear_world(folder)
+    write_world(folder, accounts=accounts, months=months, seed=seed, progress=say)
+    return {"config": str(folder / "tenure.toml")}, lambda: str(folder / "tenure.toml")
+
+
+@company_command(main, "check")
+def check_command(project: Project) -> Shown:
+    """Read every source: rows, span, freshness, rows set aside, and what the labels allow."""
+    from features.check import check
+    from serving.text import check_text
+
+    report = check(project.tables, project.settings, now=project.now)
+    return report.as_dict(), lambda: check_text(report)
+
+
+@company_command(main, "train")
+@click.option("--seed", type=int, help=f"Same seed, same data: same model. [default: {DEFAULTS.seed}]")
+@click.option("--folds", type=int, help=f"Later instants to judge at. [default: {DEFAULTS.folds}]")
+@click.option("--draws", type=int, help=f"Bootstrap draws per interval. [default: {DEFAULTS.draws}]")
+def train_command(project: Project, **options: int | None) -> Shown:
+    """Train on mature snapshots, judge on later ones, register the version."""
+    from training.run import train_and_register
+
+    run = train_and_register(project.tables, project.settings, options, now=project.now, progress=say)
+    return run.as_dict(), run.text
+
+
+@company_command(main, "backtest")
+@click.option("--top", default=20, show_default=True, help="Latest losses to print; --json has all.")
+def backtest_command(project: Project, top: int) -> Shown:
+    """Each lost account by name: first listed when, how long before the decision, at which rank."""
+    from serving.text import facts_table
+    from training.backtest import LOSS_COLUMNS, backtest
+
+    past = backtest(project.dataset(), project.tables, project.settings, progress=say)
+    facts = past.as_dict()
+    lines = [facts_table(facts["losses"][-top:], LOSS_COLUMNS), "", *past.summary()]
+    return facts, lambda: "\n".join(lines)
+
+
+@company_command(main, "models")
+def models_command(project: Project) -> Shown:
+    """Registered versions and their aliases."""
+    from serving.text import facts_table
+    from training.tracking import versions
+
+    found = versions(project.settings)
+    return {"versions": found}, lambda: facts_table(found, ("version", "alias", "run_id", "artefact"))
+
+
+@company_command(main, "score")
+@as_of_option
+def score_command(project: Project, as_of: datetime | None) -> Shown:
+    """Score every active account with the champion and publish the risk list."""
+    from serving.text import list_text
+
+    if as_of is not None and as_of > project.now:
+        raise click.BadParameter(f"must not be after {project.now:%Y-%m-%d}; found {as_of:%Y-%m-%d}.")
+    made = project.score(as_of or project.now)
+    facts = {name: made[name] for name in ("as_of", "model_version", "heading", "counts")}
+    return facts, lambda: list_text(made, made["rows"][:10])
+
+
+@company_command(main, "list")
+@as_of_option
+@click.option("--csm", help="Only the accounts of this CSM.")
+@click.option("--top", type=int, help="So many rows; default: the list's capacity.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this file instead.")
+def list_command(
+    project: Project, *, as_of: datetime | None, csm: str | None, top: int | None, form: str, out: Path | None
+) -> Shown:
+    """The published list, by default the latest."""
+    from serving.listing import chosen, formatted
+
+    found = chosen(project.settings, as_of=_day(as_of), csm=csm, top=top)
+    if out is None:
+        return found, lambda: formatted(found, form)
+    out.write_text(formatted(found, form) + "\n", encoding="utf-8")
+    return found, lambda: f"{len(found['rows'])} rows in {out}"
+
+
+@company_command(main, "explain")
+@as_of_option
+@click.argument("account")
+def explain_command(project: Project, as_of: datetime | None, account: str) -> Shown:
+    """Why an account is, or is not, on the published list."""
+    from serving.listing import explained
+
+    facts, text = explained(project.settings, account, as_of=_day(as_of))
+    return facts, lambda: text
+
+
+@main.group("features")
+def features_group() -> None:
+    """The feature catalogue and the feature table."""
+
+
+@command(features_group, "list")
+def features_list_command() -> Shown:
+    """Every feature with its meaning."""
+    from features.catalogue import catalogue_rows
+    from serving.text import facts_table
+
+    rows = catalogue_rows()
+    columns = ("name", "meaning", "unit", "window", "missing", "group")
+    return {"features": rows}, lambda: facts_table(rows, columns)
+
+
+@company_command(features_group, "build")
+@as_of_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet file to write.")
+def features_build_command(project: Project, as_of: datetime | None, out: Path) -> Shown:
+    """Write the feature table at one instant."""
+    rows = project.features(as_of or project.now)
+    rows.to_parquet(out, index=False)
+    return {"rows": len(rows), "file": str(out)}, lambda: f"{len(rows):,} rows in {out}"
+
+
+@main.group("token")
+def token_group() -> None:
+    """Bearer tokens for `tenure serve`."""
+
+
+@company_command(token_group, "create")
+@click.option("--role", type=click.Choice(["viewer", "csm", "manager", "admin", "ds"]), required=True)
+@click.option("--csm", help="Whose book the token sees; for the role csm.")
+@click.option("--days", default=90, show_default=True, help="Days until it expires.")
+def token_create_command(project: Project, role: str, csm: str | None, days: int) -> Shown:
+    """Make a token; its secret is shown once."""
+    from serving.access import token_store
+
+    token, secret = token_store(project.settings).create(role=role, csm_id=csm, days=days, now=datetime.now(UTC))
+    return {"id": token.id, "role": role, "expires_at": token.expires_at, "secret": secret}, lambda: secret
+
+
+@company_command(token_group, "list")
+def token_list_command(project: Project) -> Shown:
+    """Tokens that were made, without their secrets."""
+    from serving.access import token_store
+    from serving.text import facts_table
+
+    columns = ("id", "role", "csm_id", "created_at", "expires_at", "revoked_at")
+    rows = [{name: getattr(token, name) for name in columns} for token in token_store(project.settings).list()]
+    return {"tokens": rows}, lambda: facts_table(rows, columns)
+
+
+@company_command(token_group, "revoke")
+@click.argument("token_id")
+def token_revoke_command(project: Project, token_id: str) -> Shown:
+    """Refuse a token from now on."""
+    from serving.access import token_store
+
+    token_store(project.settings).revoke(token_id, now=datetime.now(UTC))
+    return {"revoked": token_id}, lambda: f"{token_id} is refused from now on."
+
+
+@company_command(main, "serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=3000, show_default=True, help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, help="Processes that answer.")
+def serve_command(project: Project, host: str, port: int, workers: int) -> Shown:
+    """Serve the champion and the published lists over HTTP, behind the guard."""
+    from serving.server import serve
+
+    serve(project.settings, host=host, port=port, workers=workers, now=datetime.now(UTC))
+    return {"stopped": True}, lambda: "stopped"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -74,3 +74,9 @@ def catalogue_hash(features: Iterable[Feature] = FEATURES) -> str:
     """sha256 over what the features mean, so that a model can tell whether its catalogue is still the one it knew."""
     text = "\n".join(f"{item.name}|{item.meaning}|{item.unit}|{item.window}|{item.missing}" for item in features)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def catalogue_rows() -> list[dict[str, object]]:
+    """The catalogue as plain values, one mapping a feature."""
+    told = ("name", "label", "meaning", "unit", "window", "missing", "sign", "group", "actionable")
+    return [{name: getattr(item, name) for name in told} for item in FEATURES]

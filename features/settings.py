@@ -114,7 +114,7 @@ class TrainSettings:
 class Settings:
     """A whole `tenure.toml`."""
 
-    root: Path
+    path: Path
     tables: Mapping[str, TableSource]
     sources: Mapping[str, TableSource] = field(default_factory=dict)
     label: LabelSettings = field(default_factory=LabelSettings)
@@ -125,7 +125,7 @@ class Settings:
 
     def resolve(self, path: str) -> Path:
         """`path` seen from the folder of `tenure.toml`."""
-        return (self.root / path).resolve()
+        return (self.path.parent / path).resolve()
 
 
 def find_config(start: Path) -> Path:
@@ -148,7 +148,7 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     state = document.get("state", {})
     _refuse_unknown(state, {"dir"}, "[state]")
     return Settings(
-        root=root,
+        path=path.resolve(),
         tables=_sources(document, "tables"),
         sources=_sources(document, "sources"),
         label=_section(LabelSettings, document, "label"),

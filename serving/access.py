@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import CannotWrite, ConfigurationError
+from features.settings import Settings
 
 ROLES = ("viewer", "csm", "manager", "admin", "ds")
 
@@ -245,3 +246,8 @@ def _write(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def token_store(settings: Settings) -> TokenStore:
+    """The tokens of one company."""
+    return TokenStore(settings.state_dir / "tokens.json")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from training.dataset import Dataset
 from training.evaluation import rolling_predictions
 
 MONTHS = 12
+LOSS_COLUMNS = ("account_id", "name", "decided_at", "mrr", "first_listed", "days_before", "rank", "listed_times")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +31,15 @@ class Backtest:
     """One row per loss: account_id, name, decided_at, mrr, first_listed, days_before, rank, listed_times."""
     lists: pd.DataFrame
     """One row per instant: as_of, scored, listed, hours."""
-    no_signal: bool
 
     @property
     def found(self) -> pd.DataFrame:
         """Losses that were on a list before the decision."""
         return self.losses[self.losses.first_listed.notna()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: every loss, every list, and the summary."""
+        return {"losses": _plain(self.losses), "lists": _plain(self.lists), "summary": self.summary()}
 
     def summary(self) -> list[str]:
         """Three lines for a head of customer success."""
@@ -63,7 +68,7 @@ def backtest(
     names = tables["accounts"].group_by("account_id").agg(name=tables["accounts"].name.max()).to_pandas()
     lists = ranked.groupby("as_of").agg(scored=("rank", "size"), listed=("is_listed", "sum")).reset_index()
     lists["hours"] = lists.listed * settings.policy.hours_per_contact
-    return Backtest(losses=losses.merge(names, on="account_id", how="left"), lists=lists, no_signal=False)
+    return Backtest(losses=losses.merge(names, on="account_id", how="left"), lists=lists)
 
 
 def _ranked(scored: pd.DataFrame, capacity: float) -> pd.DataFrame:
@@ -90,3 +95,15 @@ def _losses(dataset: Dataset, ranked: pd.DataFrame, start: pd.Timestamp, end: pd
     losses["days_before"] = (losses.decided_at - losses.first_listed).dt.days
     losses["listed_times"] = losses.listed_times.fillna(0).astype(int)
     return losses.sort_values(["decided_at", "account_id"]).reset_index(drop=True)
+
+
+def _plain(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values: dates as text, whole numbers without a point, what is missing as None."""
+    plain = rows.astype(object).where(rows.notna(), None)
+    return [{str(name): _value(value) for name, value in row.items()} for row in plain.to_dict("records")]
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d}"
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -82,4 +82,4 @@ def _why(labels: Maturity) -> str:
 
 def _parents(tables: Tables) -> pd.DataFrame:
     accounts = tables["accounts"]
-    return accounts.group_by("account_id").agg(parent_id=accounts.parent_id.max()).to_pandas()
+    return pd.DataFrame(accounts.group_by("account_id").agg(parent_id=accounts.parent_id.max()).to_pandas())

@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from training.calibration import Calibrator, fit_calibrator
-from training.model import Booster, fit_booster
+from training.model import fit_booster
 
 MAX_ROUNDS = 600
 MIN_ROUNDS = 10
@@ -46,7 +46,8 @@ PARAMETERS: dict[str, Any] = {
 class Fitted:
     """A booster and its calibrator."""
 
-    booster: Booster
+    booster: Any
+    """A LightGBM booster."""
     calibrator: Calibrator
     rounds: int
     calibrated_on: str

@@ -24,11 +24,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from lightgbm import Booster
 
 from features.errors import ConfigurationError
 from training.calibration import Calibrator
 
-Booster = lightgbm.Booster
 Floats = npt.NDArray[np.float64]
 
 MANIFEST = "manifest.json"
@@ -138,7 +138,7 @@ def load_model(folder: Path, key: bytes | None) -> ChurnModel:
     contents = _verified(folder, key)
     contract, policy = json.loads(contents["contract.json"]), json.loads(contents["policy.json"])
     model = ChurnModel(
-        booster=lightgbm.Booster(model_str=contents["model.txt"].decode()),
+        booster=Booster(model_str=contents["model.txt"].decode()),
         features=tuple(contract["features"]),
         calibrator=Calibrator(**json.loads(contents["calibrator.json"])),
         base_rate=policy["base_rate"],

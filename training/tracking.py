@@ -113,7 +113,7 @@ def _log_run(trained: Trained, settings: Settings, artefact: Path) -> None:
 
 def _flat(evaluation: Evaluation) -> dict[str, float]:
     """Each figure under its name, its interval under `_low` and `_high`, a baseline's under the baseline's name."""
-    flat = {}
+    flat: dict[str, float] = {}
     for prefix, figures in {"": evaluation.figures, **evaluation.baselines}.items():
         for name, estimate in figures.items():
             ends = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}

@@ -57,7 +57,7 @@ def train(tables: Tables, settings: Settings, *, now: datetime, progress: Progre
 
 def _medians(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, float | None]:
     medians = rows.loc[:, list(features)].median()
-    return {name: None if pd.isna(value) else float(value) for name, value in medians.items()}
+    return {str(name): None if pd.isna(value) else float(value) for name, value in medians.items()}
 
 
 def card(dataset: Dataset, evaluation: Evaluation, settings: Settings, *, calibrated_on: str) -> str:

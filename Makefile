@@ -1,0 +1,40 @@
+PYTHON ?= python3
+BIN := .venv/bin
+UV = $(shell command -v uv || echo $(BIN)/uv)
+
+.PHONY: help setup demo test test-full check fix lock
+
+help: ## What can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.ready: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv
+	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+setup: .venv/.ready ## Prepare .venv from the lock
+
+demo: setup ## The whole loop on a generated company, in ./demo
+	$(BIN)/tenure demo demo
+
+test: setup ## All tests, with reduced counts
+	$(BIN)/python -m pytest -n 2
+
+test-full: setup ## All tests, with full counts
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n 2
+
+check: setup ## Format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Renew requirements.lock from pyproject.toml
+	$(UV) pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --quiet --output-file requirements.lock

@@ -1,0 +1,200 @@
+"""What the service answers: scores of given rows, scores of known accounts, the latest list.
+
+One bad row fails alone: its answer carries an error with a code, the field and a sentence; its neighbours are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from math import isfinite
+from threading import Lock
+from typing import Any
+
+import pandas as pd
+
+from features.errors import DataError
+from features.settings import Settings
+from features.tables import open_tables
+from serving.access import Token
+from serving.champion import Champion
+from serving.publication import published, read_features, read_list
+from serving.reasons import reasons
+from serving.scoring import features_at, people_at, score
+
+
+@dataclass(frozen=True)
+class RowFault(Exception):
+    """Why one row cannot be scored."""
+
+    code: str
+    field: str | None
+    message: str
+
+    def as_dict(self) -> dict[str, str | None]:
+        """For JSON."""
+        return {"code": self.code, "field": self.field, "message": self.message}
+
+
+class Answers:
+    """The champion and the company behind the routes; holds no request."""
+
+    def __init__(self, settings: Settings, champion: Champion) -> None:
+        self.settings, self.champion = settings, champion
+        self._building = Lock()
+
+    def score_rows(
+        self, rows: Sequence[tuple[str, Mapping[str, Any]]], *, with_reasons: bool, partial: bool
+    ) -> dict[str, Any]:
+        """Score rows of account_id and features, in their order."""
+        checked = [self._checked(features, partial=partial) for _, features in rows]
+        good = [values for values in checked if not isinstance(values, RowFault)]
+        scored = iter(self._scored(pd.DataFrame(good, columns=self._names, dtype="float64"), with_reasons=with_reasons))
+        answers = [
+            _failed(account, values) if isinstance(values, RowFault) else {"account_id": account, **next(scored)}
+            for (account, _), values in zip(rows, checked, strict=True)
+        ]
+        return self._enveloped(answers, feature_as_of=None, warnings=[])
+
+    def score_accounts(
+        self, accounts: Sequence[str], *, as_of: date | None, with_reasons: bool, token: Token | None, now: datetime
+    ) -> dict[str, Any]:
+        """Score known accounts from the features of the latest list, or of `as_of` built now."""
+        day, features, people = self._snapshot(as_of, now)
+        seen = visible_to(token, people).set_index("account_id")
+        rows = features[features.account_id.isin(list(accounts))].set_index("account_id", drop=False)
+        asked = [account for account in accounts if account in rows.index and account in seen.index]
+        scored = dict(zip(asked, self._scored(rows.loc[asked], with_reasons=with_reasons), strict=True))
+        answers = [
+            {"account_id": account, **scored[account]} if account in scored else _failed(account, _why(account, seen))
+            for account in accounts
+        ]
+        return self._enveloped(answers, feature_as_of=day, warnings=self._stale(day, now))
+
+    def latest_list(self, *, token: Token | None, now: datetime) -> dict[str, Any]:
+        """The published list of the latest instant, cut to what the caller may see.
+
+        Raises
+        ------
+        DataError
+            No list was published yet.
+        """
+        found = read_list(published(self.settings))
+        ours = {part: [row for row in found[part] if _in_book(token, row)] for part in ("rows", "leaving")}
+        whole = found if token is None or token.role != "csm" else {**found, "excluded": [], "counts": None}
+        return {**whole, **ours, "warnings": self._stale(found["as_of"], now)}
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self.champion.model.features)
+
+    def _checked(self, features: Mapping[str, Any], *, partial: bool) -> list[float | None] | RowFault:
+        names = self._names
+        if unknown := sorted(set(features) - set(names)):
+            said = f"'{unknown[0]}' must be a feature of the model; GET /v1/lists/latest shows what it uses."
+            return RowFault("unknown_feature", unknown[0], said)
+        missing = [name for name in names if name not in features]
+        if missing and not partial:
+            said = f"'{missing[0]}' must be given, null where it is not known; or send \"partial\": true."
+            return RowFault("missing_feature", missing[0], said)
+        for name, value in features.items():
+            if value is not None and not _is_number(value):
+                said = f"'{name}' must be a finite number or null; found {_shown(value)}."
+                return RowFault("not_a_number", name, said)
+        return [features.get(name) for name in names]
+
+    def _scored(self, rows: pd.DataFrame, *, with_reasons: bool) -> list[dict[str, Any]]:
+        if rows.empty:
+            return []
+        model = self.champion.model
+        scored = score(model, rows.reset_index(drop=True))
+        told = reasons(model, scored) if with_reasons else [None] * len(scored)
+        return [
+            {
+                "probability": float(probability),
+                "band": band,
+                "reasons": None if why is None else [reason.as_dict() for reason in why],
+                "error": None,
+            }
+            for probability, band, why in zip(scored.probability, scored.band, told, strict=True)
+        ]
+
+    def _snapshot(self, as_of: date | None, now: datetime) -> tuple[str, pd.DataFrame, pd.DataFrame]:
+        """The day, the features of its active accounts, and every account with its phase and owner."""
+        folder = _found(self.settings, as_of)
+        if folder is not None:
+            made = read_list(folder)
+            listed = [{**row, "phase": "active"} for row in made["rows"]]
+            leaving = [{**row, "phase": "notice"} for row in made["leaving"]]
+            excluded = [{**row, "csm_id": None, "phase": row["reason"]} for row in made["excluded"]]
+            columns = ["account_id", "csm_id", "phase"]
+            people = pd.DataFrame([*listed, *leaving, *excluded], columns=columns)
+            return made["as_of"], read_features(folder), people
+        moment = datetime.combine(as_of or now.date(), datetime.min.time())
+        with self._building:
+            tables = open_tables(self.settings, now=now.replace(tzinfo=None))
+            return (
+                f"{moment:%Y-%m-%d}",
+                features_at(tables, self.settings, moment),
+                people_at(tables, self.settings, moment),
+            )
+
+    def _stale(self, day: str, now: datetime) -> list[str]:
+        age = now.date() - date.fromisoformat(day)
+        limit = timedelta(days=self.settings.policy.stale_days)
+        return [f"stale:features are of {day}, {age.days} days old"] if age > limit else []
+
+    def _enveloped(
+        self, answers: list[dict[str, Any]], *, feature_as_of: str | None, warnings: list[str]
+    ) -> dict[str, Any]:
+        if self.champion.model.no_signal:
+            warnings = [*warnings, "no_signal:no better than the prior; every account gets the base rate"]
+        return {
+            "model_version": self.champion.version,
+            "feature_as_of": feature_as_of,
+            "warnings": warnings,
+            "rows": answers,
+        }
+
+
+def visible_to(token: Token | None, people: pd.DataFrame) -> pd.DataFrame:
+    """The accounts a caller may see: all, or for a CSM the own book."""
+    if token is None or token.role != "csm":
+        return people
+    return people[people.csm_id.notna() & (people.csm_id == token.csm_id)]
+
+
+def _in_book(token: Token | None, row: Mapping[str, Any]) -> bool:
+    return token is None or token.role != "csm" or (row["csm_id"] is not None and row["csm_id"] == token.csm_id)
+
+
+def _found(settings: Settings, as_of: date | None) -> Any:
+    """The published list of `as_of`, the latest by default; None where it has to be built."""
+    if as_of is None:
+        return published(settings)
+    try:
+        return published(settings, as_of.isoformat())
+    except DataError:
+        return None
+
+
+def _why(account: str, seen: pd.DataFrame) -> RowFault:
+    if account not in seen.index:
+        return RowFault("unknown_account", "account_id", "There is no such account.")
+    phase = str(seen.loc[account, "phase"])
+    told = {"notice": "leaving: notice is known or the contract ended lately"}.get(phase, f"not active: {phase}")
+    return RowFault("not_scored", "account_id", f"The account is {told}.")
+
+
+def _failed(account: str, fault: RowFault) -> dict[str, Any]:
+    return {"account_id": account, "probability": None, "band": None, "reasons": None, "error": fault.as_dict()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _shown(value: object) -> str:
+    """A bad value by its kind: what a caller sent is not repeated to whoever reads the logs."""
+    return str(value) if isinstance(value, float) else f"a {type(value).__name__}"

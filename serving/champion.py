@@ -1,0 +1,92 @@
+"""The model in use: found by its alias in the registry, verified, kept; the only module of serving that knows MLflow.
+
+What was once verified is kept beside the state under its hash, so that scoring goes on while the registry is down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+# MLflow asks once, when it is imported; nothing leaves this machine unless its user says so.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from features.errors import ConfigurationError
+from features.settings import Settings
+from training.model import ChurnModel, artefact_hash, load_model, signing_key
+
+MODEL_NAME = "tenure-churn"
+ALIAS = "champion"
+ARTEFACT = "artifacts/artefact"
+POINTER = "champion.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """A verified model and its version in the registry."""
+
+    model: ChurnModel
+    version: str
+    artefact: str
+    """sha256 of the artefact."""
+
+
+def load_champion(settings: Settings) -> Champion:
+    """The version that carries the alias `champion`; the last one that was verified while the registry is down.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no champion yet, or its artefact is not what was signed.
+    """
+    try:
+        version, folder = _from_registry(settings)
+    except (MlflowException, OSError) as error:
+        version, folder = _kept(settings, error)
+    model = load_model(folder, signing_key(settings.state_dir))
+    digest = artefact_hash(folder)
+    _keep(folder, version, digest, settings)
+    return Champion(model=model, version=version, artefact=digest)
+
+
+def _from_registry(settings: Settings) -> tuple[str, Path]:
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        database = settings.state_dir / "mlflow.db"
+        if not database.is_file():
+            raise FileNotFoundError(f"no registry at {database}")
+        mlflow.set_tracking_uri(f"sqlite:///{database}")
+    name = os.environ.get("TENURE_MODEL_NAME", MODEL_NAME)
+    version = str(MlflowClient().get_model_version_by_alias(name, ALIAS).version)
+    return version, Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}")) / ARTEFACT
+
+
+def _kept(settings: Settings, error: Exception) -> tuple[str, Path]:
+    pointer = settings.state_dir / POINTER
+    if not pointer.is_file():
+        raise ConfigurationError(
+            f"A champion must be in the registry; found none ({str(error).splitlines()[0]}). Run `tenure train` first."
+        ) from error
+    kept = json.loads(pointer.read_text())
+    return str(kept["version"]), settings.state_dir / "models" / str(kept["artefact"])
+
+
+def _keep(folder: Path, version: str, digest: str, settings: Settings) -> None:
+    place = settings.state_dir / "models" / digest
+    if not place.is_dir():
+        staged = place.with_suffix(f".{os.getpid()}")
+        shutil.copytree(folder, staged)
+        if place.is_dir():
+            shutil.rmtree(staged)  # Another process was faster with the same artefact.
+        else:
+            os.replace(staged, place)
+    pointer = settings.state_dir / POINTER
+    staged = pointer.with_suffix(f".{os.getpid()}")
+    staged.write_text(json.dumps({"version": version, "artefact": digest}))
+    os.replace(staged, pointer)

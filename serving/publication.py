@@ -1,0 +1,148 @@
+"""Published lists: a run directory that is complete before one pointer moves to it.
+
+    lists/2026-01-01/<hash>/list.json  features.parquet  manifest.json
+    lists/2026-01-01/current            the hash of the run in force
+
+The latest list is the one of the latest instant. A crash leaves the previous list as it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.errors import AlreadyRunning, CannotWrite, ConfigurationError, DataError
+from features.settings import Settings
+
+CURRENT = "current"
+
+
+@contextmanager
+def one_at_a_time(settings: Settings) -> Iterator[None]:
+    """Hold the lock of this company's state, or refuse at once."""
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        lock = (settings.state_dir / "lock").open("w")
+    except OSError as error:
+        raise _cannot_write(settings.state_dir, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunning(
+                f"Only one run may write to {settings.state_dir}; found another at work. Try again when it has ended."
+            ) from error
+        yield
+
+
+def publish(risk_list: dict[str, Any], features: pd.DataFrame, settings: Settings) -> Path:
+    """Write the list and the features behind it, then make it the one in force for its instant."""
+    contents = {
+        "list.json": json.dumps(risk_list, indent=1, sort_keys=True, allow_nan=False).encode(),
+        "features.parquet": _parquet(features),
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
+    contents["manifest.json"] = json.dumps(hashes, indent=1, sort_keys=True).encode()
+    run = hashlib.sha256(contents["manifest.json"]).hexdigest()[:16]
+    place = settings.state_dir / "lists" / risk_list["as_of"]
+    try:
+        _write_run(place, run, contents)
+        _replace(place / CURRENT, run.encode())
+    except OSError as error:
+        raise _cannot_write(place, error) from error
+    return Path(place / run)
+
+
+def _write_run(place: Path, run: str, contents: dict[str, bytes]) -> None:
+    if (place / run).is_dir():
+        return  # The same inputs give the same run.
+    staged = place / f".{run}.{os.getpid()}"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    for name, content in contents.items():
+        with (staged / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(staged, place / run)
+    _sync_folder(place)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    with staged.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(staged, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def published(settings: Settings, as_of: str | None = None) -> Path:
+    """The folder of the list in force for `as_of` (YYYY-MM-DD), by default of the latest.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    ConfigurationError
+        A file of it is not what was published.
+    """
+    place = settings.state_dir / "lists"
+    days = sorted(path.parent.name for path in place.glob(f"*/{CURRENT}"))
+    if not days or (as_of is not None and as_of not in days):
+        found = f"lists of {days}" if days else "no list"
+        raise DataError(
+            f"A list{f' of {as_of}' if as_of else ''} must have been published; found {found}. "
+            f"Run `tenure score{f' --as-of {as_of}' if as_of else ''}` first."
+        )
+    day = as_of or days[-1]
+    run = (place / day / CURRENT).read_text()
+    return Path(place / day / run)
+
+
+def read_list(folder: Path) -> dict[str, Any]:
+    """The published list in `folder`, checked against its manifest."""
+    content = (folder / "list.json").read_bytes()
+    hashes = json.loads((folder / "manifest.json").read_bytes())
+    if hashlib.sha256(content).hexdigest() != hashes["list.json"]:
+        raise ConfigurationError(f"The list in {folder} must be as it was published; found it changed. Score again.")
+    return dict(json.loads(content))
+
+
+def read_features(folder: Path) -> pd.DataFrame:
+    """The features behind the list in `folder`."""
+    return pd.DataFrame(pq.read_table(folder / "features.parquet").to_pandas())
+
+
+def _parquet(rows: pd.DataFrame) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None), sink)
+    return sink.getvalue()
+
+
+def _cannot_write(place: Path, error: OSError) -> CannotWrite:
+    return CannotWrite(
+        f"{place} must be writable; {error.strerror}. The previous list stays. "
+        "Free space, change its permissions, or set [state] dir."
+    )

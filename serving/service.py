@@ -1,0 +1,159 @@
+"""The BentoML service: typed scoring routes, and the published lists mounted beside them.
+
+The guard stands inside it too, so that plain `bentoml serve` refuses what `tenure serve` refuses. BentoML makes the
+service without arguments: the company is named by TENURE_CONFIG, else by the nearest tenure.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from features.errors import DataError, TenureError
+from features.settings import Settings, find_config, read_settings
+from serving.access import Token, token_store
+from serving.answers import Answers
+from serving.champion import load_champion
+from serving.guard import Guard, problem
+
+CONFIG_VARIABLE = "TENURE_CONFIG"
+MAX_ROWS = 1000
+PATHS = {
+    "/v1/score": frozenset({"POST"}),
+    "/v1/score_accounts": frozenset({"POST"}),
+    "/v1/lists/latest": frozenset({"GET"}),
+}
+
+
+class Row(BaseModel):
+    """One account's features; they are checked against the model's own contract, row by row."""
+
+    model_config = ConfigDict(extra="forbid")
+    account_id: str = Field(min_length=1)
+    features: dict[str, Any]
+
+
+class ScoreRequest(BaseModel):
+    """Rows to score."""
+
+    model_config = ConfigDict(extra="forbid")
+    rows: list[Row] = Field(min_length=1)
+    reasons: bool = False
+    partial: bool = False
+
+    @field_validator("rows")
+    @classmethod
+    def _once_each(cls, rows: list[Row]) -> list[Row]:
+        return _unrepeated(rows, [row.account_id for row in rows])
+
+
+class AccountsRequest(BaseModel):
+    """Accounts to score from the features tenure has of them."""
+
+    model_config = ConfigDict(extra="forbid")
+    account_ids: list[str] = Field(min_length=1)
+    as_of: date | None = None
+    reasons: bool = True
+
+    @field_validator("account_ids")
+    @classmethod
+    def _once_each(cls, account_ids: list[str]) -> list[str]:
+        return _unrepeated(account_ids, account_ids)
+
+
+def _unrepeated(items: list[Any], ids: list[str]) -> list[Any]:
+    if len(set(ids)) != len(ids):
+        raise ValueError("each account_id must be sent once")
+    return items
+
+
+@cache
+def settings() -> Settings:
+    """The company this process serves, read once."""
+    given = os.environ.get(CONFIG_VARIABLE)
+    return read_settings(Path(given) if given else find_config(Path.cwd()))
+
+
+@cache
+def answers() -> Answers:
+    """The champion and the company, loaded once."""
+    return Answers(settings(), load_champion(settings()))
+
+
+def verify(secret: str) -> Token | None:
+    """The live token behind a secret."""
+    return token_store(settings()).verify(secret, now=datetime.now(UTC))
+
+
+async def latest_list(request: Request) -> Response:
+    """GET /v1/lists/latest."""
+    try:
+        found = await run_in_threadpool(answers().latest_list, token=_token(request), now=datetime.now(UTC))
+    except DataError as error:
+        return problem(404, str(error), instance=request.url.path)
+    return JSONResponse(found)
+
+
+def _token(request: Request) -> Token | None:
+    found = request.scope.get("state", {}).get("token")
+    return found if isinstance(found, Token) else None
+
+
+@bentoml.service(name="tenure", threads=4, traffic={"timeout": 60}, metrics={"enabled": False})
+@bentoml.asgi_app(Starlette(routes=[Route("/v1/lists/latest", latest_list)]), path="/", name="rest")
+class TenureService:
+    """Probabilities of churn, with reasons."""
+
+    def __init__(self) -> None:
+        answers()
+
+    @bentoml.api(route="/v1/score", input_spec=ScoreRequest)
+    def score(self, ctx: bentoml.Context, rows: list[Row], reasons: bool, partial: bool) -> dict[str, Any]:
+        """Score rows of features; a bad row fails alone."""
+        _refuse_excess(len(rows))
+        given = [(row.account_id, row.features) for row in rows]
+        return answers().score_rows(given, with_reasons=reasons, partial=partial)
+
+    @bentoml.api(route="/v1/score_accounts", input_spec=AccountsRequest)
+    def score_accounts(
+        self, ctx: bentoml.Context, account_ids: list[str], as_of: date | None, reasons: bool
+    ) -> dict[str, Any]:
+        """Score accounts from the features of the latest list, or of an earlier day."""
+        _refuse_excess(len(account_ids))
+        now = datetime.now(UTC)
+        if as_of is not None and as_of > now.date():
+            raise bentoml.exceptions.InvalidArgument(f"as_of must not be after {now:%Y-%m-%d}; found {as_of}.")
+        try:
+            return answers().score_accounts(
+                account_ids, as_of=as_of, with_reasons=reasons, token=_token(ctx.request), now=now
+            )
+        except TenureError as error:
+            raise bentoml.exceptions.BentoMLException(str(error), error_code=503) from error
+
+
+def _refuse_excess(rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise TooManyRows(f"At most {MAX_ROWS} rows may be sent at once; found {rows}. Send them in parts.")
+
+
+class TooManyRows(bentoml.exceptions.BentoMLException):
+    """More rows than one request may hold."""
+
+    error_code = 413
+
+
+service: Any = TenureService
+"""What BentoML made of the class."""
+
+service.add_asgi_middleware(Guard, verify=verify, paths=PATHS)
