@@ -29,6 +29,8 @@ def feature_table(tables: Tables, instants: Sequence[datetime], label: LabelSett
     table of account_id, as_of and one double per feature of the catalogue, sorted by as_of and account_id.
     A missing value is null; what missing means is declared with each feature.
     """
+    if not instants:
+        raise ValueError("instants must hold at least one instant, got none.")
     moments = instants_table(tables.backend, instants)
     phases = account_phases(tables, moments, grace_days=label.grace_days)
     roster = stored(tables.backend, "roster", phases.filter(phases.phase == "active").select(*KEYS))
@@ -54,7 +56,7 @@ def _completed(whole: ir.Table, tables: Tables) -> ir.Table:
             whole = whole.mutate(**{name: ibis.null("double") for name in family.aggregates()})
     for family in FAMILIES:
         for item in family.ratios:
-            whole = whole.mutate(**{item.name: _filled(item.formula(whole), item)})
+            whole = whole.mutate(**{item.name: _old_enough(whole, _filled(item.formula(whole), item), item)})
     return whole.mutate(
         **{item.name: _visible(whole, item, family, tables) for family in FAMILIES for item in _features(family)}
     )
@@ -72,7 +74,11 @@ def _filled(value: ir.Value, item: Measure | Feature) -> ir.Value:
 def _visible(whole: ir.Table, item: Feature, family: Family, tables: Tables) -> ir.Value:
     if not is_told(item, family, tables):
         return ibis.null("double")
-    value = whole[item.name].cast("double")
-    if item.missing == "H":
-        return ibis.ifelse(whole.tenure_days >= item.window, value, ibis.null("double"))
-    return value
+    return _old_enough(whole, whole[item.name].cast("double"), item)
+
+
+def _old_enough(whole: ir.Table, value: ir.Value, item: Feature) -> ir.Value:
+    """What needs history is missing for an account that is younger than its window."""
+    if item.missing != "H":
+        return value
+    return ibis.ifelse(whole.tenure_days >= item.window, value, ibis.null(value.type()))

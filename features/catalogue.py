@@ -40,7 +40,8 @@ def family_of(name: str) -> Family:
 def is_connected(family: Family, tables: Tables) -> bool:
     """Whether the family has rows to look at; scores on tickets are answers too."""
     if family.source == "surveys":
-        return tables.has("surveys") or (family is CSAT and tables.has("tickets", "csat"))
+        scored_tickets = tables.has("tickets", "csat") and _meets("tickets.done", tables)
+        return tables.has("surveys") or (family is CSAT and scored_tickets)
     return tables.has(family.source)
 
 

@@ -23,6 +23,7 @@ def _contracts(tables: Tables, instants: ir.Table) -> ir.Table:
     return known.mutate(
         days_since_start=known.as_of.date().delta(known.start_at.date(), unit="day"),
         live_mrr=_where(live, exact(known.mrr)),
+        live_arr=_where(live, exact(known.arr)),
         live_seats=_where(live, exact(known.seats)),
         renewal_in_days=_where(live, renewal_at.date().delta(known.as_of.date(), unit="day")),
         live_notice_days=known.notice_days,
@@ -65,6 +66,14 @@ CONTRACT = Family(
     ),
     features=(
         Feature(
+            name="arr",
+            formula=lambda contract: contract.live_arr.sum(),
+            label="annual recurring revenue",
+            meaning="Annual recurring revenue of the contracts live at `as_of`.",
+            unit="money", missing="E", sign=0, group="context", actionable=False,
+            needs=("contracts.mrr",),
+        ),
+        Feature(
             name="tenure_days",
             formula=lambda contract: contract.days_since_start.max(),
             label="days as a customer",
@@ -96,17 +105,13 @@ CONTRACT = Family(
             needs=("contracts.auto_renew",),
         ),
     ),
-    ratios=(
-        Feature(
-            name="arr",
-            formula=lambda row: row.mrr.cast("double") * 12,
-            label="annual recurring revenue",
-            meaning="12 × the monthly recurring revenue of the contracts live at `as_of`.",
-            unit="money", missing="E", sign=0, group="context", actionable=False,
-            needs=("contracts.mrr",),
-        ),
-    ),
 )  # fmt: skip
+
+
+def _only_positive(value: ir.NumericValue) -> ir.NumericValue:
+    """`value`, 0 where it is below; missing stays missing, which `greatest` would turn into 0."""
+    return ibis.ifelse(value < 0, value * 0, value)
+
 
 CONTRACT_BEFORE = Family(
     name="contract_before",
@@ -127,7 +132,7 @@ CONTRACT_BEFORE = Family(
         ),
         Feature(
             name="seats_reduced_91d",
-            formula=lambda row: ratio(ibis.greatest(row.seats_before - row.seats, 0), row.seats_before),
+            formula=lambda row: ratio(_only_positive(row.seats_before - row.seats), row.seats_before),
             label="share of seats given up in 91 days",
             meaning="Seats removed in the 91 days before `as_of` / seats held then.",
             unit="share", window=91, missing="D", sign=1, group="commercial", actionable=True,

@@ -64,7 +64,7 @@ class MissingColumns(DataError):
 
     def __init__(self, table: str, missing: Iterable[str], found: Iterable[str]) -> None:
         self.table, self.missing, self.found = table, sorted(missing), sorted(found)
-        guesses = [_guess(column, self.found) for column in self.missing]
+        guesses = [_guess(column, self.found) for named in self.missing for column in named.split(" or ")]
         hint = " ".join(guess for guess in guesses if guess)
         super().__init__(
             f"Table '{table}' must have columns {self.missing}; found {self.found}. "
@@ -73,8 +73,9 @@ class MissingColumns(DataError):
 
 
 def _guess(column: str, found: list[str]) -> str:
-    close = difflib.get_close_matches(column, found, n=1)
-    return f"Did you mean '{close[0]}' for '{column}'?" if close else ""
+    lowered = {name.lower(): name for name in found}
+    close = difflib.get_close_matches(column, lowered, n=1)
+    return f"Did you mean '{lowered[close[0]]}' for '{column}'?" if close else ""
 
 
 class MissingSource(DataError):
@@ -95,7 +96,7 @@ class EmptyTable(DataError):
         self.table = table
         found = f"all {set_aside} rows were set aside" if set_aside else "no rows"
         super().__init__(
-            f"Table '{table}' must have at least one row with a '{column}'; found {found}. "
+            f"Table '{table}' must have at least one row that gives '{column}'; found {found}. "
             f"Check the export behind [tables.{table}] in tenure.toml."
         )
 

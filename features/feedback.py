@@ -30,14 +30,15 @@ def _answers(tables: Tables, kind: str) -> ir.Table:
 def _nps(tables: Tables, instants: ir.Table) -> ir.Table:
     """Relationship answers, newest first (`recency` 0), with the answer before of the same contact."""
     answers = _answers(tables, "nps")
-    answers = answers.filter(answers.trigger.isnull() | (answers.trigger.lower() == "relationship"))
+    trigger = answers.trigger.strip().lower().fill_null("")
+    answers = answers.filter(trigger.isin(["", "relationship"]))
     seen = known_before(answers, instants)
     order = [seen.event_at, seen.known_at, seen.contact_id, seen.score]
     one_contact = ibis.window(group_by=["account_id", "contact_id", "as_of"], order_by=order)
     newest_first = ibis.window(group_by=["account_id", "as_of"], order_by=[column.desc() for column in order])
     return seen.mutate(
         recency=ibis.row_number().over(newest_first),
-        previous=seen.score.lag().over(one_contact),
+        previous=ibis.ifelse(seen.contact_id.notnull(), seen.score.lag().over(one_contact), ibis.null("double")),
         answer=ibis.literal(1),
         is_detractor=(seen.score <= 6).cast("int8"),
     )
@@ -91,6 +92,7 @@ NPS = Family(
             label="change of the NPS score against the answer before",
             meaning="Last relationship NPS answer minus the one before of the same contact.",
             unit="points", missing="E", sign=-1, group="sentiment", actionable=True,
+            needs=("surveys.contact_id",),
         ),
     ),
     ratios=(

@@ -17,9 +17,9 @@ import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.csv_files import quoted
 from features.errors import TooManyBadRows
 from features.schema import Column, Table
-from features.sources import quoted
 
 SCHEMA = pa.schema(
     [
@@ -103,13 +103,21 @@ def refuse_excess(table: str, rows: int, bad: pa.Table, limit: float) -> None:
 
 def with_first_seen(bad: pa.Table, path: Path, now: datetime) -> pa.Table:
     """`bad` with the time each row was first set aside, from the quarantine at `path` where it is there."""
-    known = pq.read_table(path).to_pylist() if path.is_file() else []
+    known = _read(path)
     seen = {(row["table"], row["row_hash"], row["rule"]): row["first_seen"] for row in known}
     now = now.replace(tzinfo=None)
     rows = [
         {**row, "first_seen": seen.get((row["table"], row["row_hash"], row["rule"]), now)} for row in bad.to_pylist()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The quarantine of the run before; a damaged one is made anew, and only the dates of first sight are lost."""
+    try:
+        return list(pq.read_table(path).to_pylist()) if path.is_file() else []
+    except pa.ArrowInvalid:
+        return []
 
 
 def write(quarantine: pa.Table, path: Path) -> None:

@@ -72,7 +72,11 @@ def _flag(name: str) -> Column:
     return Column(name=name, kind="boolean")
 
 
-def _number(name: str, *, low: float | None = None, high: float | None = None) -> Column:
+LARGEST = 1e11
+"""No sum of seats, minutes or money of one row comes near; a larger number is a slip."""
+
+
+def _number(name: str, *, low: float = -LARGEST, high: float = LARGEST) -> Column:
     return Column(name=name, kind="number", low=low, high=high)
 
 
@@ -127,7 +131,7 @@ CONTRACTS = Table(
     ),
     any_of=(("mrr", "arr"),),
     key=("account_id", "contract_id", "start_at", "known_at"),
-    event="least(coalesce(signed_at, start_at), start_at)",
+    event="coalesce(signed_at, start_at)",
     rules=(_order("term_end_at", "start_at"), _order("ended_at", "start_at")),
     costs="who left is then told by accounts.churned_at alone; price, seats and renewal dates are missing",
 )
@@ -224,6 +228,16 @@ SURVEYS = Table(
             name="range",
             broken=f"score not between {_SURVEY_LOW} and {_SURVEY_HIGH}",
             reason="score is off its scale",
+        ),
+        Rule(
+            name="range",
+            broken="scale_max <= scale_min",
+            reason="scale_max must be above scale_min",
+        ),
+        Rule(
+            name="range",
+            broken="kind = 'nps' and (coalesce(scale_min, 0) <> 0 or coalesce(scale_max, 10) <> 10)",
+            reason="an nps score is on the scale 0 to 10",
         ),
         Rule(
             name="type",

@@ -62,7 +62,9 @@ class LabelSettings:
     def __post_init__(self) -> None:
         _require(self.horizon_days >= 1, "[label] horizon_days", self.horizon_days, "at least 1 day")
         _require(self.grace_days >= 0, "[label] grace_days", self.grace_days, "0 or more days")
-        _require(0 <= self.lead_days < self.horizon_days, "[label] lead_days", self.lead_days, "below horizon_days")
+        expected = f"0 or more and below horizon_days = {self.horizon_days}"
+        lead = "[label] lead_days (by default 30)"
+        _require(0 <= self.lead_days < self.horizon_days, lead, self.lead_days, expected)
         _require(self.anchor in get_args(Anchor), "[label] anchor", self.anchor, f"one of {list(get_args(Anchor))}")
 
 
@@ -90,6 +92,8 @@ class PolicySettings:
 
     def __post_init__(self) -> None:
         _require(0 < self.capacity <= 1, "[policy] capacity", self.capacity, "a share above 0, at most 1")
+        _require(self.hours_per_contact >= 0, "[policy] hours_per_contact", self.hours_per_contact, "0 or more hours")
+        _require(self.stale_days >= 0, "[policy] stale_days", self.stale_days, "0 or more days")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _require(self.folds >= 1, "[train] folds", self.folds, "at least 1")
+        _require(self.draws >= 50, "[train] draws", self.draws, "at least 50")
         _require(self.min_lost >= 20, "[train] min_lost", self.min_lost, "at least 20")
 
 
@@ -130,6 +135,7 @@ class Settings:
 
 def find_config(start: Path) -> Path:
     """The nearest `tenure.toml` in `start` or a folder above it."""
+    start = start.resolve()
     for folder in (start, *start.parents):
         if (folder / CONFIG_NAME).is_file():
             return folder / CONFIG_NAME
@@ -146,7 +152,9 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     _refuse_unknown(document, sections, f"{path.name}")
     root = path.resolve().parent
     state = document.get("state", {})
+    _require(isinstance(state, dict), "[state]", state, "a table of settings")
     _refuse_unknown(state, {"dir"}, "[state]")
+    _require(isinstance(state.get("dir", ""), str), "[state] dir", state.get("dir"), "a folder's path")
     return Settings(
         path=path.resolve(),
         tables=_sources(document, "tables"),
@@ -161,9 +169,13 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigurationError(f"Settings must be at {path}; found nothing there. Pass --config FILE.") from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"Settings must be a readable file; {path}: {error.strerror}. Pass --config FILE."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} must be valid TOML; {error}. Correct that line.") from error
 
@@ -180,7 +192,7 @@ def _expanded(value: Any, environ: Mapping[str, str], path: Path) -> Any:
 
 def _variable(match: re.Match[str], environ: Mapping[str, str], path: Path) -> str:
     name, default = match["name"], match["default"]
-    if name in environ:
+    if environ.get(name) or (name in environ and default is None):
         return environ[name]
     if default is not None:
         return default
@@ -191,6 +203,7 @@ def _variable(match: re.Match[str], environ: Mapping[str, str], path: Path) -> s
 
 def _sources(document: Mapping[str, Any], section: str) -> dict[str, TableSource]:
     names = document.get(section, {})
+    _require(isinstance(names, dict), f"[{section}]", names, f"tables [{section}.NAME]")
     sources = {}
     for name in names:
         source = _section(TableSource, names, name, title=f"[{section}.{name}]")
@@ -200,6 +213,7 @@ def _sources(document: Mapping[str, Any], section: str) -> dict[str, TableSource
             dict(names[name]),
             "given a path or a query",
         )
+        _require(source.limit is None or 0 <= source.limit <= 1, f"[{section}.{name}] limit", source.limit, "a share")
         _require(
             source.period in (None, *get_args(Period)),
             f"[{section}.{name}] period",
@@ -229,6 +243,11 @@ def _require_kind(subject: str, value: object, annotation: str) -> None:
         "str": (str,),
         "str | None": (str,),
     }.get(annotation)
+    if annotation.startswith("Mapping"):
+        inner = dict if annotation.endswith("Any]]") else str
+        right = isinstance(value, dict) and all(isinstance(item, inner) for item in value.values())
+        _require(right, subject, value, "a table of names" if inner is str else "a table of tables")
+        return
     wrong = expected is not None and (not isinstance(value, expected) or isinstance(value, bool))
     _require(not wrong, subject, value, f"of type {annotation.split(' ')[0]}")
 

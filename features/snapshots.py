@@ -27,6 +27,7 @@ def contract_versions(tables: Tables) -> ir.Table:
             contract_id=ibis.coalesce(contracts.contract_id, contracts.start_at.cast("string")),
             auto_renew=contracts.auto_renew.fill_null(True),
             mrr=ibis.coalesce(contracts.mrr, contracts.arr / 12),
+            arr=ibis.coalesce(contracts.arr, contracts.mrr * 12),
         )
     accounts = tables["accounts"].filter(ibis._.started_at.notnull())
     columns = {column.name: ibis.null(_ibis_type(column.kind)) for column in CONTRACTS.columns}

@@ -5,6 +5,7 @@ Values of a CSV stay text until the contract gives them a type, so `001`, `NA` a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 
+from features.csv_files import csv_fault, csv_reader, quoted
 from features.errors import ConfigurationError, DataError, MissingSource
 from features.settings import Settings, TableSource
 
@@ -45,20 +47,18 @@ def open_raw(backend: ibis.BaseBackend, settings: Settings) -> None:
 def _open_file(backend: ibis.BaseBackend, name: str, path: Path, shown: str) -> None:
     if not path.is_file():
         raise MissingSource(name, shown)
-    with data_errors(name):
-        backend.raw_sql(f'create view {RAW}."{name}" as select * from {_reader(name, path)}')
-
-
-def _reader(name: str, path: Path) -> str:
     match path.suffix.lower():
         case ".csv" | ".tsv" | ".gz":
-            return f"read_csv({quoted(path)}, all_varchar = true, header = true)"
+            reader = csv_reader(name, path)
         case ".parquet":
-            return f"read_parquet({quoted(path)})"
-    raise ConfigurationError(
-        f"[tables.{name}] path must end in .csv, .tsv, .csv.gz or .parquet; found '{path.name}'. "
-        "Export the table in one of these."
-    )
+            reader = f"read_parquet({quoted(path)})"
+        case _:
+            raise ConfigurationError(
+                f"[tables.{name}] path must end in .csv, .tsv, .csv.gz or .parquet; found '{path.name}'. "
+                "Export the table in one of these."
+            )
+    with data_errors(name):
+        backend.raw_sql(f'create view {RAW}."{name}" as select * from {reader}')
 
 
 def _run_query(backend: ibis.BaseBackend, name: str, source: TableSource) -> None:
@@ -94,13 +94,10 @@ def data_errors(table: str) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        if faulty := re.search(r"CSV Error.*^ *file = (.+?)$", str(error), re.DOTALL | re.MULTILINE):
+            raise DataError(csv_fault(table, Path(faulty[1]))) from error
         detail = " ".join(str(error).split("LINE 1:")[0].split())
         raise DataError(
             f"Table '{table}' must be readable as [tables.{table}] of tenure.toml says; found: {detail[:400]} "
             "Correct the file, its columns or the mapping."
         ) from error
-
-
-def quoted(value: object) -> str:
-    """`value` as a SQL text literal."""
-    return "'" + str(value).replace("'", "''") + "'"

@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 
 from features.family import Family, Feature, Measure, flag, log_change, ratio
 from features.tables import Tables
-from features.windows import known_before, known_outcome
+from features.windows import age_days, known_before, known_outcome
 
 QUIET_BELOW = -0.35
 """A usage trend under which an account without tickets is falling silent."""
@@ -21,7 +21,10 @@ def _tickets(tables: Tables, instants: ir.Table) -> ir.Table:
     seen = known_before(tables["tickets"], instants)
     newest = ibis.window(group_by=["account_id", "ticket_id", "as_of"], order_by=seen.known_at.desc())
     latest = seen.mutate(version=ibis.row_number().over(newest)).filter(ibis._.version == 0)
-    done_at = known_outcome(ibis.coalesce(latest.closed_at, latest.resolved_at), latest.as_of)
+    # Blanked one by one: a later closing must not hide that the ticket was resolved by now.
+    done_at = ibis.coalesce(
+        known_outcome(latest.closed_at, latest.as_of), known_outcome(latest.resolved_at, latest.as_of)
+    )
     reopened_at = known_outcome(latest.reopened_at, latest.as_of)
     is_open = done_at.isnull() | (reopened_at > done_at).fill_null(False)
     return latest.mutate(
@@ -33,13 +36,12 @@ def _tickets(tables: Tables, instants: ir.Table) -> ir.Table:
 
 
 def _breaches(tables: Tables, instants: ir.Table) -> ir.Table:
-    """Tickets whose promised first response did not come in time, dated when the promise ended."""
-    tickets = tables["tickets"].filter(ibis._.sla_hours.notnull())
+    """Tickets whose promised first response did not come in time; their age counts from when the promise ended."""
+    tickets = _tickets(tables, instants).filter(ibis._.sla_hours.notnull())
     promised_at = tickets.opened_at + (tickets.sla_hours * 3600).round().cast("int64").as_interval("s")
-    late = tickets.mutate(event_at=promised_at).filter(
-        ibis._.first_response_at.isnull() | (ibis._.first_response_at > ibis._.event_at)
-    )
-    return known_before(late, instants, within_days=28)
+    answered_at = known_outcome(tickets.first_response_at, tickets.as_of)
+    late = (promised_at < tickets.as_of) & (answered_at.isnull() | (answered_at > promised_at))
+    return tickets.filter(late).mutate(age_days=age_days(promised_at, tickets.as_of))
 
 
 SUPPORT = Family(

@@ -6,19 +6,22 @@ happened, and `known_at`, when the row reached the warehouse: where the source d
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import available_timezones
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
 from features import quarantine
+from features.csv_files import quoted
 from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable, MissingColumns
 from features.schema import CONTRACT, Column, Table
 from features.settings import Settings, TableSource
-from features.sources import CLEAN, connect, data_errors, open_raw, quoted, raw_name
+from features.sources import CLEAN, connect, data_errors, open_raw, raw_name
 
 QUARANTINE_FILE = "quarantine.parquet"
 
@@ -95,8 +98,10 @@ def _refuse_strangers(settings: Settings) -> None:
     known = [table.name for table in CONTRACT]
     for name in settings.tables:
         if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{close[0]}'? " if close else ""
             raise ConfigurationError(
-                f"[tables] must name tables of the data contract {known}; found '{name}'. "
+                f"[tables] must name tables of the data contract {known}; found '{name}'. {hint}"
                 f"For a raw file that only queries read, write [sources.{name}]."
             )
     if "accounts" not in settings.tables:
@@ -117,7 +122,7 @@ def _write(found: pa.Table, settings: Settings) -> None:
         quarantine.write(found, settings.state_dir / QUARANTINE_FILE)
     except OSError as error:
         raise CannotWrite(
-            f"The state directory {settings.state_dir} must be writable; {error.strerror}. "
+            f"The state directory {settings.state_dir} must be a folder that can be written; {error.strerror}. "
             "Free space, change its permissions, or set [state] dir."
         ) from error
 
@@ -126,7 +131,7 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[
     source = settings.tables[table.name]
     with data_errors(table.name):
         present = _mapped_columns(backend, table, source)
-        backend.raw_sql(f"set TimeZone = {quoted(source.timezone)}")
+        backend.raw_sql(f"set TimeZone = {quoted(_zone(table, source))}")
         try:
             rows = _stage(backend, table, source, present)
         finally:
@@ -147,29 +152,57 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[
     return loaded, bad
 
 
+def _zone(table: Table, source: TableSource) -> str:
+    if source.timezone not in available_timezones():
+        raise ConfigurationError(
+            f"[tables.{table.name}] timezone must be a name such as 'Europe/Berlin'; found '{source.timezone}'."
+        )
+    return source.timezone
+
+
 def _mapped_columns(backend: ibis.BaseBackend, table: Table, source: TableSource) -> dict[str, str]:
     """Contract column → SQL over the raw columns, for all that the source carries."""
     described = backend.raw_sql(f"describe {raw_name(table.name, source)}").fetchall()
     found = {row[0] for row in described}
     known = {column.name for column in table.columns}
-    if strangers := set(source.columns) - known:
+    if strangers := (set(source.columns) | set(source.values)) - known:
         raise ConfigurationError(
-            f"[tables.{table.name}] columns must map columns of the contract {sorted(known)}; "
+            f"[tables.{table.name}] columns and values must name columns of the contract {sorted(known)}; "
             f"found {sorted(strangers)}. Correct the names on the left."
         )
     mapped = {column: (f'"{text}"' if text in found else f"({text})") for column, text in source.columns.items()}
     mapped |= {column: f'"{column}"' for column in known & found if column not in mapped}
     missing = [column.name for column in table.columns if column.required and column.name not in mapped]
-    missing += [group[0] for group in table.any_of if not set(group) & set(mapped)]
+    missing += [" or ".join(group) for group in table.any_of if not set(group) & set(mapped)]
+    if source.period is not None and "period_start" not in mapped:
+        missing.append("period_start")
     if missing:
         raise MissingColumns(table.name, missing, found)
+    _refuse_periods_without_end(table, source, mapped)
     return mapped
+
+
+def _refuse_periods_without_end(table: Table, source: TableSource, mapped: Mapping[str, str]) -> None:
+    if table.name != "usage" and source.period is not None:
+        raise ConfigurationError(
+            f"[tables.{table.name}] period must not be set, only usage comes in aggregates; found '{source.period}'."
+        )
+    if table.name == "usage" and source.period is None and "event_at" not in mapped:
+        raise ConfigurationError(
+            "[tables.usage] period must say what a row sums up, where rows have a period_start and no event_at; "
+            'found none. Write period = "day" or period = "month".'
+        )
 
 
 def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> int:
     """Create `clean.NAME` and `bad_NAME`; return how many rows were read."""
     staged = _staged_sql(backend, table, source, present)
-    rule, reason = quarantine.set_aside(quarantine.row_rules(table, present))
+    undated = quarantine.BrokenRule(
+        name="required",
+        broken=f"({_event(table, source)}) is null",
+        reason=quoted("the row must say when it happened"),
+    )
+    rule, reason = quarantine.set_aside([*quarantine.row_rules(table, present), undated])
     place = f'{quoted(table.name)} as "table", {quoted(source.path or "query")} as source'
     backend.raw_sql(
         f"create or replace table {CLEAN}.{table.name} as "
@@ -180,7 +213,7 @@ def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present
         f"select {place}, row_number, row_hash, {rule} as rule, {reason} as reason "
         f"from ({staged}) where ({rule}) is not null"
     )
-    for name, said, broken in _relations(table):
+    for name, said, broken in _relations(table, present):
         backend.raw_sql(f"create or replace temp table broken as {broken}")
         backend.raw_sql(
             f"insert into bad_{table.name} select {place}, row_number, row_hash, {quoted(name)}, {quoted(said)} "
@@ -191,7 +224,7 @@ def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present
     return int(backend.raw_sql(f"select count(*) from {raw_name(table.name, source)}").fetchall()[0][0])
 
 
-def _relations(table: Table) -> list[tuple[str, str, str]]:
+def _relations(table: Table, present: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Rules that need other rows: name, reason and the row numbers that break them."""
     clean = f"{CLEAN}.{table.name}"
     relations = []
@@ -199,7 +232,7 @@ def _relations(table: Table) -> list[tuple[str, str, str]]:
         strangers = f"select row_number from {clean} where account_id not in (select account_id from {CLEAN}.accounts)"
         relations.append(("unknown_account", "account_id is in no row of accounts", strangers))
     if table.key:
-        key = ", ".join(table.key)
+        key = ", ".join(name for name in table.key if name in present)
         repeats = (
             f"select row_number from {clean} qualify row_number() over (partition by {key} order by row_number) > 1"
         )
@@ -213,7 +246,8 @@ def _staged_sql(backend: ibis.BaseBackend, table: Table, source: TableSource, pr
     read = f"select row_number() over () as row_number, {mapped} from {raw_name(table.name, source)}"
     kinds = {row[0]: row[1] for row in backend.raw_sql(f"describe {read}").fetchall()}
     given = ", ".join(f"{_as_given(name, source)} as {name}" for name in present)
-    meant = f"select row_number, md5(mapped::varchar) as row_hash, {given} from ({read}) as mapped"
+    row = " || chr(31) || ".join(f"coalesce({name}::varchar, chr(0))" for name in sorted(present))
+    meant = f"select row_number, md5({row}) as row_hash, {given} from ({read}) as mapped"
     typed = [
         f"{_typed(column, kinds[column.name], source)} as {column.name}"
         if column.name in present
@@ -251,24 +285,32 @@ def _typed(column: Column, kind: str, source: TableSource) -> str:
 
 def _instant(value: str, kind: str, timezone: str) -> str:
     """A UTC timestamp. A date is its midnight in UTC, whatever the time zone of the timestamps beside it."""
-    if kind == "DATE" or (kind.startswith("TIMESTAMP") and kind != "TIMESTAMP WITH TIME ZONE" and timezone == "UTC"):
-        return f"{value}::timestamp"
-    if kind.startswith("TIMESTAMP"):
-        return f"{value}::timestamptz at time zone 'UTC'"
+    is_zoned = kind == "TIMESTAMP WITH TIME ZONE"
     text = f"trim({value}::varchar)"
-    return (
-        f"case when length({text}) <= 10 then try_cast({text} as date)::timestamp "
-        f"else try_cast({text} as timestamptz) at time zone 'UTC' end"
-    )
+    if kind == "DATE" or (kind.startswith("TIMESTAMP") and not is_zoned and timezone == "UTC"):
+        read = f"{value}::timestamp"
+    elif kind.startswith("TIMESTAMP"):
+        read = f"{value}::timestamptz at time zone 'UTC'"
+    else:
+        read = (
+            f"case when length({text}) <= 10 then try_cast({text} as date)::timestamp "
+            f"else try_cast({text} as timestamptz) at time zone 'UTC' end"
+        )
+    # A year of two digits would be read as one of antiquity.
+    return f"case when {read} between timestamp '1900-01-01' and timestamp '9999-12-31 23:59:59' then {read} end"
+
+
+def _event(table: Table, source: TableSource) -> str:
+    if source.period is None:
+        return f"({table.event})"
+    # An aggregate is complete, and known, only when its period is over.
+    return f"(period_start + interval 1 {source.period} - interval 1 microsecond)"
 
 
 def _clean_columns(table: Table, source: TableSource) -> str:
     names = [column.name for column in table.columns if column.name not in _TIMES]
-    if source.period is None:
-        event, known = f"({table.event})", "known_at"
-    else:
-        # An aggregate is complete, and known, only when its period is over.
-        event = f"(period_start + interval 1 {source.period} - interval 1 microsecond)"
+    event, known = _event(table, source), "known_at"
+    if source.period is not None:
         known = f"coalesce(known_at, period_start + interval 1 {source.period})"
     return ", ".join([*names, f"{event}::timestamp as event_at", f"coalesce({known}, {event})::timestamp as known_at"])
 
@@ -280,13 +322,16 @@ def _create_empty(backend: ibis.BaseBackend, table: Table) -> None:
 
 
 def _add_csat_answers(backend: ibis.BaseBackend, loaded: Mapping[str, Loaded]) -> None:
-    """Add the score a ticket carries to the surveys: kind csat, on the scale 1 to 5, given when it closed."""
+    """Add the score a ticket carries to the surveys: kind csat, on the scale 1 to 5, given when it was resolved."""
     if "tickets" not in loaded or "csat" not in loaded["tickets"].columns:
         return
+    # A ticket in several versions was scored once.
     backend.raw_sql(
         f"insert into {CLEAN}.surveys by name "
         "select account_id, 'csat' as kind, csat as score, 1 as scale_min, 5 as scale_max, 'ticket' as trigger, "
         "done_at as responded_at, done_at as event_at, greatest(known_at, done_at) as known_at "
-        f"from (select *, coalesce(closed_at, resolved_at) as done_at from {CLEAN}.tickets) "
-        "where csat is not null and done_at is not null"
+        # By the resolution where there is one: a closing that comes days later must not take back what was known.
+        f"from (select *, coalesce(resolved_at, closed_at) as done_at from {CLEAN}.tickets) "
+        "where csat is not null and done_at is not null "
+        "qualify row_number() over (partition by account_id, ticket_id order by known_at) = 1"
     )

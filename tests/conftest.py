@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import tenure
 from features.settings import Settings, read_settings
 from features.tables import Tables, open_tables
 
@@ -59,3 +62,26 @@ def make_company(tmp_path: Path) -> Callable[[Mapping[str, str]], Company]:
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small generated company with a champion and the list of 2025-05-01; what its commands said lies beside."""
+    folder = tmp_path_factory.mktemp("company") / "world"
+    config = f"--config={folder / 'tenure.toml'}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow still asks SQLAlchemy for a loader that it no longer likes.
+        _run("world", str(folder), "--accounts=250", "--months=16", "--seed=3")
+        settings = (folder / "tenure.toml").read_text()
+        # Sixteen months are too few for windows of 90 days.
+        (folder / "tenure.toml").write_text(settings.replace("horizon_days = 90", "horizon_days = 60"))
+        trained = _run("train", "--draws=50", "--folds=2", "--json", config)
+        (folder / "train.json").write_text(trained)
+        (folder / "score.json").write_text(_run("score", "--as-of=2025-05-01", "--json", config))
+    return folder
+
+
+def _run(*arguments: str) -> str:
+    done = CliRunner().invoke(tenure.main, arguments)
+    assert done.exit_code == 0, f"tenure {' '.join(arguments)}: {done.stderr} {done.exception!r}"
+    return done.stdout
