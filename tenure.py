@@ -100,6 +100,12 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def say_over(message: str) -> None:
+    """A progress line that the next one overwrites, where a person watches; else nothing."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{message}\r", nl=False, err=True)
+
+
 def _json(value: object) -> str:
     return json.dumps(value, indent=1, default=str, allow_nan=False)
 
@@ -176,7 +182,7 @@ def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
 
     clear_world(folder)
     say(f"1/5 generating {accounts:,} accounts × {months} months in {folder}/")
-    write_world(folder, accounts=accounts, months=months, seed=seed, progress=say)
+    write_world(folder, accounts=accounts, months=months, seed=seed, progress=say_over)
     project = open(folder / "tenure.toml")
     say("2/5 reading the tables")
     as_of = data_span(project.tables, project.now).until
@@ -204,7 +210,7 @@ def world_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
     from features.world_truth import clear_world
 
     clear_world(folder)
-    write_world(folder, accounts=accounts, months=months, seed=seed, progress=say)
+    write_world(folder, accounts=accounts, months=months, seed=seed, progress=say_over)
     return {"config": str(folder / "tenure.toml")}, lambda: str(folder / "tenure.toml")
 
 

@@ -76,7 +76,7 @@ SUPPORT = Family(
         Feature(
             name="oldest_open_ticket_days",
             formula=lambda ticket: ticket.age_days.max(where=ticket.is_open == 1),
-            label="age of the oldest open ticket",
+            label="days the oldest open ticket has been open",
             meaning="Days since the oldest ticket open at `as_of` was opened; 0 if none is open.",
             unit="days", missing="Z", sign=1, group="support", actionable=True,
             needs=("tickets.done",),

@@ -102,23 +102,22 @@ def sentence(name: str, value: float | None, typical: float | None) -> str:
     return told if typical is None or unit == "0/1" else f"{told} (typical {shown(typical, unit)})"
 
 
-_COUNTED = ("days", "tickets", "users", "answers", "minutes")
 _PATTERNS: Mapping[str, Callable[[float], str]] = {
     "share": lambda value: f"{value:.0%}",
     "log ratio": lambda value: f"{exp(value) - 1:+.0%}",
     "0/1": lambda value: "yes" if value else "no",
-    "money": lambda value: f"{value:,.0f}",
+    "0-1": lambda value: f"{value:.2f}",
     "points": lambda value: f"{value:+.0f} points",
     "0-10": lambda value: f"{value:.0f} of 10",
+    "per user": lambda value: f"{value:.2f}" if value < 10 else f"{value:.0f}",
+    "sd": lambda value: f"{value:+.1f} standard deviations",
 }
+"""How a value of a unit is written; the label says the unit of all others, which are whole numbers."""
 
 
 def shown(value: float | None, unit: str) -> str:
-    """A value with its unit as a person writes it."""
+    """A value as a person writes it."""
     if value is None:
         return "not known"
-    if unit in _COUNTED:
-        text = f"{value:,.0f} {unit if round(value) != 1 else unit.removesuffix('s')}"
-    else:
-        text = _PATTERNS.get(unit, "{:.1f}".format)(value)
+    text = _PATTERNS.get(unit, "{:,.0f}".format)(value)
     return text.replace("%", " %").replace("-", "−")

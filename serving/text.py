@@ -53,7 +53,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
         str(row["rank"]),
         f"{row['account_id']}\n{row['name'] or ''}",
-        f"{row['probability']:.1%}\n{row['band']}",
+        f"{row['probability']:.1%}\n{row['band']}".replace("%", " %"),
         at_risk,
         renewal,
         row["csm_id"] or "–",

@@ -86,13 +86,15 @@ def card(dataset: Dataset, evaluation: Evaluation, settings: Settings, *, calibr
 
 
 def figures_table(evaluation: Evaluation) -> list[str]:
-    """The figures of the model and its baselines as lines of a Markdown table."""
+    """The figures of the model and its baselines as the aligned lines of a Markdown table."""
     columns: Mapping[str, Mapping[str, Estimate]] = {"model": evaluation.figures, **evaluation.baselines}
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for metric in evaluation.figures:
-        cells = [shown(figures[metric]) for figures in columns.values()]
-        lines.append(f"| {metric} | " + " | ".join(cells) + " |")
-    return lines
+    rows = [["", *columns]]
+    rows += [[name, *(shown(figures[name]) for figures in columns.values())] for name in evaluation.figures]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
 def shown(estimate: Estimate) -> str:
