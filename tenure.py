@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from training.dataset import Dataset
 
 DEFAULTS = TrainSettings()
+SHOWN_BAD_ROWS = 5
 
 Shown = tuple[object, Callable[[], str]]
 """What a command found: facts for --json, and the text for a person, made only if it is asked for."""
@@ -45,9 +46,10 @@ class Project:
         from features.tables import open_tables
 
         opened = open_tables(self.settings, now=self.now)
+        for row in opened.quarantine.slice(0, SHOWN_BAD_ROWS).to_pylist():
+            say(f"set aside: {row['table']} row {row['row_number']}, {row['rule']}: {row['reason']}")
         if opened.quarantine.num_rows:
-            place = self.settings.state_dir / "quarantine.parquet"
-            say(f"{opened.quarantine.num_rows} rows set aside in {place}; `tenure check` shows them by rule")
+            say(f"{opened.quarantine.num_rows} rows set aside in all, see {self.settings.state_dir}/quarantine.parquet")
         return opened
 
     def features(self, as_of: datetime) -> pd.DataFrame:

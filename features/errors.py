@@ -124,8 +124,15 @@ class StaleData(DataError):
 
 
 class TooFewChurns(DataError):
-    """Too few accounts were lost to learn from."""
+    """Too few accounts were lost to learn from, or none of it can be judged."""
 
-    def __init__(self, lost: int, needed: int, advice: str) -> None:
+    def __init__(self, lost: int, *, needed: int, instants: int, advice: str) -> None:
         self.lost = lost
-        super().__init__(f"Training must see at least {needed} lost accounts; found {lost}. {advice}")
+        if lost < needed:
+            found = f"Training must see at least {needed} lost accounts; found {lost} in {instants} mature instants."
+        else:
+            found = (
+                f"Training must have an instant at which {needed} losses were known and more came after; found none "
+                f"among {instants} mature instants with {lost} lost accounts."
+            )
+        super().__init__(f"{found} {advice}")

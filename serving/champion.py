@@ -62,6 +62,8 @@ def _from_registry(settings: Settings) -> tuple[str, Path]:
         if not database.is_file():
             raise FileNotFoundError(f"no registry at {database}")
         mlflow.set_tracking_uri(f"sqlite:///{database}")
+        # MLflow writes its choice into the environment, where the next company would take it for its user's.
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     name = os.environ.get("TENURE_MODEL_NAME", MODEL_NAME)
     version = str(MlflowClient().get_model_version_by_alias(name, ALIAS).version)
     return version, Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}")) / ARTEFACT

@@ -6,6 +6,7 @@ service without arguments: the company is named by TENURE_CONFIG, else by the ne
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import UTC, date, datetime
 from functools import cache
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -152,6 +153,18 @@ class TooManyRows(bentoml.exceptions.BentoMLException):
 
     error_code = 413
 
+
+class _Answered(logging.Filter):
+    """Drops the traceback that BentoML logs for every bad request, with the caller's values in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep failures of ours; the caller was told of its own."""
+        error = record.exc_info[1] if record.exc_info else None
+        is_callers = isinstance(error, ValidationError | bentoml.exceptions.BentoMLException)
+        return not is_callers
+
+
+logging.getLogger("bentoml._internal.server.http_app").addFilter(_Answered())
 
 service: Any = TenureService
 """What BentoML made of the class."""

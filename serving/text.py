@@ -114,7 +114,12 @@ def check_text(report: Report) -> str:
         f"{len(label['instants'])} mature instants, {len(label['folds'])} of them allow a fold."
     )
     instants = facts_table(label["instants"], ("as_of", "accounts", "lost", "now", "act"))
-    lines = [facts_table(report.tables, columns), "", windows, instants]
+    lacking = [
+        f"{table['table']} has no {', '.join(table['missing_columns'])}."
+        for table in report.tables
+        if table["missing_columns"]
+    ]
+    lines = [facts_table(report.tables, columns), "", *lacking, "", windows, instants]
     return "\n".join([*lines, "", *(f"! {problem}" for problem in report.problems)]).rstrip()
 
 

@@ -62,22 +62,18 @@ def build_dataset(tables: Tables, settings: Settings, *, now: datetime) -> Datas
     labels = maturity(tables, span, settings.label, min_lost=settings.train.min_lost)
     if labels.lost < settings.train.min_lost or not labels.folds():
         works = windows_that_work(tables, span, settings.label, min_lost=settings.train.min_lost)
-        raise TooFewChurns(labels.lost, settings.train.min_lost, _why(labels) + advice(works, settings.label))
+        raise TooFewChurns(
+            labels.lost,
+            needed=settings.train.min_lost,
+            instants=labels.lost_by_instant().size,
+            advice=advice(works, settings.label),
+        )
     told = tuple(item.name for item in told_features(tables))
     values = feature_table(tables, span.instants(), settings.label).to_pandas()
     rows = values[["account_id", "as_of", *told]].merge(labels.rows, on=["account_id", "as_of"])
     rows = rows.merge(_parents(tables), on="account_id", how="left").sort_values(["as_of", "account_id"])
     filled = tuple(name for name in told if rows[name].notna().any())
     return Dataset(rows=rows.reset_index(drop=True), features=filled, maturity=labels, span=span)
-
-
-def _why(labels: Maturity) -> str:
-    if labels.lost < labels.min_lost:
-        return ""
-    return (
-        f"They leave no instant at which a model could be trained on labels known then and judged on later ones. "
-        f"({labels.lost_by_instant().size} mature instants.) "
-    )
 
 
 def _parents(tables: Tables) -> pd.DataFrame:

@@ -57,6 +57,8 @@ def connect(settings: Settings) -> MlflowClient:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{settings.state_dir / 'mlflow.db'}")
+        # MLflow writes its choice into the environment, where the next company would take it for its user's.
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     return MlflowClient()
 
 
