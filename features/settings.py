@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -131,6 +132,11 @@ class Settings:
     def resolve(self, path: str) -> Path:
         """`path` seen from the folder of `tenure.toml`."""
         return (self.path.parent / path).resolve()
+
+
+def places(scored: int, capacity: float) -> int:
+    """How many of `scored` accounts a list has room for: `capacity` of them, rounded up."""
+    return ceil(round(scored * capacity, 9))
 
 
 def find_config(start: Path) -> Path:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from math import ceil
 from typing import Any
 
 import pandas as pd
 
 from features.errors import TenureError
+from features.settings import places
 from serving.champion import Champion
 from serving.reasons import Reason, reasons
 from serving.retention.playbooks import Play, suggest
@@ -41,7 +41,7 @@ def risk_list(
     model = champion.model
     ranked = _ranked(score(model, features).merge(people, on="account_id"), no_signal=model.no_signal)
     told = reasons(model, ranked)
-    most = ceil(capacity * len(ranked))
+    most = places(len(ranked), capacity)
     rows = [
         _row(row, why, plays, as_of, rank=rank, within=rank <= most)
         for rank, (row, why) in enumerate(zip(_records(ranked), told, strict=True), start=1)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import pandas as pd
 
-from features.settings import Settings
+from features.settings import Settings, places
 from features.tables import Tables
-from features.windows import DAY
 from training.dataset import Dataset
 from training.evaluation import rolling_predictions
 
@@ -64,7 +62,7 @@ def backtest(
     instants = candidates[-MONTHS:]
     scored, _ = rolling_predictions(dataset, instants, seed=settings.train.seed, progress=progress)
     ranked = _ranked(scored, settings.policy.capacity)
-    losses = _losses(dataset, ranked, pd.Timestamp(instants[0]), pd.Timestamp(dataset.span.until + DAY))
+    losses = _losses(dataset, ranked, pd.Timestamp(instants[0]), pd.Timestamp(dataset.span.until))
     names = tables["accounts"].group_by("account_id").agg(name=tables["accounts"].name.max()).to_pandas()
     lists = ranked.groupby("as_of").agg(scored=("rank", "size"), listed=("is_listed", "sum")).reset_index()
     lists["hours"] = lists.listed * settings.policy.hours_per_contact
@@ -77,16 +75,22 @@ def _ranked(scored: pd.DataFrame, capacity: float) -> pd.DataFrame:
         ["as_of", "value", "raw_score", "account_id"], ascending=[True, False, False, True]
     )
     rank = order.groupby("as_of").cumcount() + 1
-    listed = order.groupby("as_of").account_id.transform("size").map(lambda size: ceil(size * capacity))
+    listed = order.groupby("as_of").account_id.transform("size").map(lambda size: places(size, capacity))
     return order.assign(rank=rank, is_listed=rank <= listed)
 
 
 def _losses(dataset: Dataset, ranked: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
     """Losses decided in (start, end) of accounts that were scored before, and where the lists had them."""
     decided = dataset.rows.dropna(subset=["decided_at"]).drop_duplicates(["account_id", "decided_at"])
+    decided = decided.sort_values(["account_id", "decided_at"])
+    decided["decided_before"] = decided.groupby("account_id").decided_at.shift()
     decided = decided[(decided.decided_at > start) & (decided.decided_at < end)]
-    seen = ranked.drop(columns=["decided_at", "mrr"]).merge(decided[["account_id", "decided_at"]], on="account_id")
-    seen = seen[seen.as_of < seen.decided_at]
+    seen = ranked.drop(columns=["decided_at", "mrr"]).merge(
+        decided[["account_id", "decided_at", "decided_before"]], on="account_id"
+    )
+    # A list of before an earlier loss of the same account saw that loss coming, not this one.
+    since = seen.decided_before.isna() | (seen.as_of >= seen.decided_before)
+    seen = seen[(seen.as_of < seen.decided_at) & since]
     hits = seen[seen.is_listed].sort_values("as_of")
     first = hits.groupby(["account_id", "decided_at"]).agg(
         first_listed=("as_of", "first"), rank=("rank", "first"), listed_times=("as_of", "size")

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class ChurnModel:
     typical: Mapping[str, float | None]
     """Median of each feature over the training rows, for the reasons' "typical" value."""
     golden: pd.DataFrame
+    bands: tuple[tuple[str, float], ...] = BANDS
+    """Band and the multiple of the base rate at which it begins, highest first."""
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
 
@@ -75,7 +78,7 @@ class ChurnModel:
 
     def band(self, probability: float) -> str:
         """low, medium, high or critical, by multiples of the base rate."""
-        return next((name for name, times in BANDS if probability >= times * self.base_rate), "low")
+        return next((name for name, times in self.bands if probability >= times * self.base_rate), "low")
 
     def _matrix(self, rows: pd.DataFrame) -> Floats:
         # Reordered columns would be scored wrongly without a word: take them by name, in the order of the contract.
@@ -106,7 +109,7 @@ def save_model(model: ChurnModel, folder: Path, key: bytes) -> None:
     contract = {"features": list(model.features), "catalogue": model.catalogue, "typical": dict(model.typical)}
     policy = {
         "base_rate": model.base_rate,
-        "bands": dict(BANDS),
+        "bands": dict(model.bands),
         "no_signal": model.no_signal,
         "horizon_days": model.horizon_days,
     }
@@ -133,7 +136,7 @@ def load_model(folder: Path, key: bytes | None) -> ChurnModel:
     Raises
     ------
     ConfigurationError
-        A file is missing, unexpected or changed, the signature is not ours, or golden rows score differently.
+        A file is missing or changed, the signature is not ours, or golden rows score differently.
     """
     contents = _verified(folder, key)
     contract, policy = json.loads(contents["contract.json"]), json.loads(contents["policy.json"])
@@ -146,6 +149,7 @@ def load_model(folder: Path, key: bytes | None) -> ChurnModel:
         horizon_days=policy["horizon_days"],
         catalogue=contract["catalogue"],
         typical=contract["typical"],
+        bands=tuple(sorted(policy["bands"].items(), key=lambda band: -band[1])),
         golden=pq.read_table(io.BytesIO(contents["golden.parquet"])).to_pandas(),
         evaluation=json.loads(contents["evaluation.json"]),
         card=contents["card.md"].decode(),
@@ -166,11 +170,26 @@ def signing_key(state_dir: Path) -> bytes:
         return given.encode()
     path = state_dir / "signing.key"
     if not path.is_file():
-        state_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path.read_text().strip().encode()
+        _make_key(path)
+    key = path.read_text().strip().encode()
+    if not key:
+        raise ConfigurationError(
+            f"{path} must hold the key that signs models; it is empty. Put it back from a backup, "
+            "or delete it and train again."
+        )
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Write a new key whole before it has its name; a process that was faster wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    with suppress(FileExistsError):
+        os.link(staged, path)
+    staged.unlink()
 
 
 def golden_rows(rows: pd.DataFrame, booster: Booster, features: Sequence[str]) -> pd.DataFrame:
@@ -184,7 +203,7 @@ def _verified(folder: Path, key: bytes | None) -> dict[str, bytes]:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         contents = {name: (folder / name).read_bytes() for name in FILES}
-        hashes, signature = manifest["files"], str(manifest["hmac"])
+        hashes, signature = dict(manifest["files"]), str(manifest["hmac"]).encode()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"The model in {folder} must hold {MANIFEST} and {list(FILES)}; {error}. Train again or roll back."
@@ -195,7 +214,7 @@ def _verified(folder: Path, key: bytes | None) -> dict[str, bytes]:
         raise ConfigurationError(
             f"The model in {folder} must be as it was signed; found {changed} changed. Train again or roll back."
         )
-    if key is not None and not hmac.compare_digest(_signature(found, key), signature):
+    if key is not None and not hmac.compare_digest(_signature(found, key).encode(), signature):
         raise ConfigurationError(
             f"The model in {folder} must be signed with this company's key; found another signature. "
             "Set TENURE_SIGNING_KEY to the key it was trained with, or train again."

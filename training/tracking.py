@@ -78,7 +78,7 @@ def log_and_register(trained: Trained, settings: Settings) -> Registered:
     except MlflowException as error:
         raise DependencyDown(
             f"MLflow must answer at {mlflow.get_tracking_uri()}; {str(error).splitlines()[0]}. "
-            "Start it or correct MLFLOW_TRACKING_URI; nothing was registered."
+            "Start it or correct MLFLOW_TRACKING_URI, then train again; the champion is as it was."
         ) from error
 
 
@@ -135,11 +135,11 @@ def _register(client: MlflowClient, trained: Trained, artefact: Path) -> Registe
         input_example=example,
         pip_requirements=[f"{package}=={installed(package)}" for package in _REQUIREMENTS],
     )
-    is_first = not _exists(client, name)
-    if is_first:
+    if not _exists(client, name):
         client.create_registered_model(name)
     created = client.create_model_version(name, logged.model_uri, run_id=logged.run_id)
-    alias = CHAMPION if is_first else CHALLENGER
+    # By the alias, not by the count: a first registration that broke off left a name without a champion.
+    alias = CHALLENGER if CHAMPION in client.get_registered_model(name).aliases else CHAMPION
     client.set_registered_model_alias(name, alias, created.version)
     digest = artefact_hash(artefact)
     client.set_model_version_tag(name, created.version, "artefact", digest)

@@ -1,0 +1,487 @@
+"""A model is judged by what it could have known: no label, loss or feature of a later day reaches an earlier fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from math import ceil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import training.fit
+from features.build import feature_table
+from features.errors import TooFewChurns
+from features.maturity import maturity, windows_that_work
+from features.settings import LabelSettings, read_settings
+from features.snapshots import Span, data_span
+from features.tables import Tables, open_tables
+from features.world import write_world
+from training.backtest import _losses, _ranked, backtest
+from training.baselines import BASELINES
+from training.calibration import fit_calibrator
+from training.dataset import build_dataset
+from training.evaluation import evaluate, rolling_predictions
+from training.fit import fit
+from training.intervals import evaluate_rows
+
+# ibis 12 still asks pandas 3 for this option.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option:DeprecationWarning")
+
+NOW = datetime(2026, 1, 1)
+DAY = timedelta(days=1)
+SCORES = ["account_id", "as_of", "raw_score", "probability", *BASELINES]
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory):
+    """Settings and tables of a generated company of 400 accounts and 18 months."""
+    folder = tmp_path_factory.mktemp("company")
+    write_world(folder, accounts=400, months=18, seed=3)
+    settings = read_settings(folder / "tenure.toml")
+    return settings, open_tables(settings, now=NOW)
+
+
+@pytest.fixture(scope="module")
+def dataset(company):
+    settings, tables = company
+    return build_dataset(tables, settings, now=NOW)
+
+
+@pytest.fixture(scope="module")
+def evaluation(dataset):
+    return evaluate(dataset, folds=2, seed=7, draws=50)
+
+
+@pytest.fixture(scope="module")
+def past(company, dataset):
+    settings, tables = company
+    return backtest(dataset, tables, settings)
+
+
+@pytest.fixture(scope="module")
+def replayed(dataset, past):
+    """The scores behind the lists of `past`, made a second time."""
+    return rolling_predictions(dataset, [at.to_pydatetime() for at in past.lists.as_of], seed=7)[0]
+
+
+@pytest.fixture
+def early_calibration(monkeypatch):
+    """Let a few losses among earlier predictions do, so that calibration on them is judged too."""
+    monkeypatch.setattr(training.fit, "MIN_LOST_TO_CALIBRATE", 3)
+
+
+def same(left, right):
+    pd.testing.assert_frame_equal(left.reset_index(drop=True), right.reset_index(drop=True), check_exact=True)
+
+
+# What may be learned from
+
+
+def test_every_fold_learns_only_from_labels_that_were_final(dataset):
+    known = dataset.maturity
+    needed = timedelta(days=known.label.horizon_days + known.label.grace_days + known.delay_days)
+
+    assert known.folds()
+    for instant in known.folds():
+        assert dataset.known_at(instant).as_of.max() + needed <= instant
+        assert known.known_at(instant).as_of.max() + needed <= instant
+
+
+def test_a_label_is_known_on_the_very_day_it_is_final_and_not_a_moment_earlier(dataset):
+    first = dataset.rows.as_of.min().to_pydatetime()
+    final = first + dataset.maturity.final_after
+
+    assert set(dataset.known_at(final).as_of) == {pd.Timestamp(first)}
+    assert dataset.known_at(final - timedelta(microseconds=1)).empty
+
+
+def test_a_decision_learned_only_later_counts_as_none(dataset):
+    instant = dataset.maturity.folds()[-1]
+    rows = dataset.maturity.rows
+    lost = dataset.maturity.known_at(instant).query("churned == 1")
+    late = (rows.account_id == lost.account_id.iloc[0]) & rows.decided_at.notna()
+
+    def churned_if_known_at(moment):
+        told = rows.assign(decision_known_at=rows.decision_known_at.mask(late, pd.Timestamp(moment)))
+        then = replace(dataset, maturity=replace(dataset.maturity, rows=told)).known_at(instant)
+        return then[then.account_id == lost.account_id.iloc[0]].churned.sum()
+
+    assert churned_if_known_at(instant + timedelta(microseconds=1)) == 0
+    assert churned_if_known_at(instant) == (lost.account_id == lost.account_id.iloc[0]).sum()
+
+
+def test_rows_learned_from_keep_features_beside_their_own_labels(dataset):
+    instant = dataset.maturity.folds()[-1]
+    known = dataset.known_at(instant)
+    labels = dataset.maturity.known_at(instant)
+
+    assert len(known) == len(labels)
+    same(known[["account_id", "as_of", "churned"]], labels[["account_id", "as_of", "churned"]])
+    same(known[list(dataset.features)], dataset.rows[dataset.rows.as_of.isin(labels.as_of)][list(dataset.features)])
+
+
+def test_labels_as_known_then_are_those_of_the_tables_as_they_were_then(company, dataset, tmp_path):
+    """Contract versions that were written later say nothing about an earlier fit."""
+    settings, _ = company
+    instant = dataset.maturity.folds()[-1]
+    for source in settings.path.parent.glob("*.parquet"):
+        rows = pd.read_parquet(source)
+        known = rows[rows.known_at <= instant] if "known_at" in rows else rows
+        known.to_parquet(tmp_path / source.name)
+    (tmp_path / "tenure.toml").write_text(settings.path.read_text())
+    tables = open_tables(read_settings(tmp_path / "tenure.toml"), now=instant)
+    then = maturity(tables, data_span(tables, instant), settings.label, min_lost=20)
+
+    assert then.delay_days == dataset.maturity.delay_days
+    columns = ["account_id", "as_of", "churned"]
+    same(then.mature[columns].astype({"churned": "int8"}), dataset.maturity.known_at(instant)[columns])
+
+
+def poisoned(dataset, instant):
+    """Everything that nobody could know at `instant`, made false: labels, losses and features of later rows."""
+    past_labels = pd.Timestamp(instant - dataset.maturity.final_after)
+    rows, known = dataset.rows.copy(), dataset.maturity.rows.copy()
+    for frame in (rows, known):
+        frame["churned"] = frame.churned.astype("float64")
+        late = (frame.as_of > past_labels) | ~(frame.decision_known_at <= pd.Timestamp(instant))
+        later = frame.as_of > past_labels
+        frame.loc[later, "churned"] = 1.0
+        frame.loc[late & ~later, "churned"] = 0.0
+        frame.loc[late, ["decided_at", "lost_at"]] = pd.Timestamp("2031-01-01")
+        frame.loc[late, "decision_known_at"] = pd.Timestamp("2031-01-01")
+    ahead = rows.as_of > pd.Timestamp(instant)
+    rows.loc[ahead, list(dataset.features)] = 1e6
+    assert ahead.any()
+    return replace(dataset, rows=rows, maturity=replace(dataset.maturity, rows=known))
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_the_future_changes_no_prediction(dataset, early_calibration, place):
+    instants = [dataset.maturity.folds()[place]]
+    honest, rounds = rolling_predictions(dataset, instants, seed=7)
+    blinded, same_rounds = rolling_predictions(poisoned(dataset, instants[0]), instants, seed=7)
+
+    assert rounds == same_rounds
+    same(honest[SCORES], blinded[SCORES])
+
+
+def test_the_future_changes_no_calibration_on_earlier_predictions(dataset, early_calibration):
+    folds = dataset.maturity.folds()
+    instants = [folds[0], folds[-1]]
+    honest, _ = rolling_predictions(dataset, instants, seed=7)
+    blinded, _ = rolling_predictions(poisoned(dataset, instants[-1]), instants, seed=7)
+
+    same(honest[SCORES], blinded[SCORES])
+
+
+def test_earlier_predictions_calibrate_once_enough_of_them_came_true(dataset, early_calibration):
+    instant = dataset.maturity.folds()[-1]
+    known = dataset.known_at(instant)
+    earlier = known[["account_id", "as_of", "churned"]].assign(raw_score=np.linspace(-4, 1, len(known)))
+
+    fitted = fit(known, dataset.features, seed=7, earlier=earlier, rounds=10)
+
+    assert fitted.calibrated_on == "earlier predictions"
+    assert fitted.calibrator == fit_calibrator(earlier.raw_score.to_numpy(), earlier.churned.to_numpy())
+
+
+# Features
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlyAccounts(Tables):
+    """The tables of a company that has no other accounts."""
+
+    accounts: frozenset[str]
+
+    def __getitem__(self, name):
+        rows = super().__getitem__(name)
+        return rows.filter(rows.account_id.isin(sorted(self.accounts)))
+
+
+def test_rows_learned_from_are_those_of_a_batch_at_the_same_instant(company, dataset):
+    settings, tables = company
+    instant = dataset.maturity.folds()[0]
+    batch = feature_table(tables, [instant], settings.label).to_pandas()
+    columns = ["account_id", "as_of", *dataset.features]
+
+    same(dataset.at(instant)[columns], batch[columns])
+
+
+def test_an_account_alone_has_the_features_and_the_probability_it_has_among_all(company, dataset):
+    settings, tables = company
+    mature = dataset.rows[dataset.rows.state == "labelled"]
+    fitted = fit(mature.astype({"churned": int}), dataset.features, seed=7, rounds=20)
+    drawn = mature[mature.account_id.isin(mature.account_id.value_counts().index[:60])]
+    accounts = drawn.account_id.drop_duplicates().sample(4, random_state=4)
+    names = list(dataset.features)
+    among = fitted.calibrator.probability(fitted.raw_scores(mature, dataset.features))
+    compared = 0
+    for account in accounts:
+        among_all = drawn[drawn.account_id == account].sort_values("as_of")
+        opened = {item.name: getattr(tables, item.name) for item in fields(tables)}
+        only = OnlyAccounts(**opened, accounts=frozenset([account]))
+        alone = feature_table(only, among_all.as_of.dt.to_pydatetime().tolist(), settings.label).to_pandas()
+        same(alone[["account_id", "as_of", *names]], among_all[["account_id", "as_of", *names]])
+        scored = [fitted.raw_scores(alone.iloc[[row]], dataset.features)[0] for row in range(len(alone))]
+        probability = fitted.calibrator.probability(np.array(scored))
+        np.testing.assert_array_equal(probability, among[mature.index.get_indexer(among_all.index)])
+        compared += len(alone)
+
+    assert compared >= 50
+
+
+# Judging
+
+
+def shuffled(dataset, seed):
+    """Each account with the decisions of another one."""
+    rows, known = dataset.rows, dataset.maturity.rows
+    lost = known.dropna(subset=["decided_at"]).drop_duplicates(["account_id", "decided_at"])
+    accounts = np.sort(rows.account_id.unique())
+    other = dict(zip(accounts, np.random.default_rng(seed).permutation(accounts), strict=True))
+    taken = lost.assign(account_id=lost.account_id.map({there: here for here, there in other.items()}))
+    taken = taken[["account_id", "decided_at", "decision_known_at", "lost_at"]]
+    horizon = timedelta(days=dataset.maturity.label.horizon_days)
+
+    def relabelled(frame):
+        bare = frame.drop(columns=["decided_at", "decision_known_at", "lost_at"]).reset_index()
+        pairs = bare[["index", "account_id", "as_of"]].merge(taken, on="account_id")
+        pairs = pairs[(pairs.decided_at > pairs.as_of) & (pairs.decided_at <= pairs.as_of + horizon)]
+        told = bare.merge(pairs.drop_duplicates("index").drop(columns=["account_id", "as_of"]), on="index", how="left")
+        is_lost = told.decided_at.notna().astype(float)
+        return told.drop(columns="index").assign(churned=is_lost.where(told.state == "labelled"))
+
+    return replace(dataset, rows=relabelled(rows), maturity=replace(dataset.maturity, rows=relabelled(known)))
+
+
+def test_decisions_dealt_to_other_accounts_leave_no_signal(dataset):
+    judged = evaluate(shuffled(dataset, 5), folds=6, seed=7, draws=200)
+
+    assert judged.why_no_signal() is not None
+    assert [warning.split(":")[0] for warning in judged.warnings] == ["no_signal"]
+
+
+def test_the_model_and_every_baseline_are_judged_on_the_same_rows(dataset, evaluation):
+    rows = evaluation.predictions
+
+    assert set(rows.as_of) == {pd.Timestamp(instant) for instant in evaluation.instants}
+    assert rows[["probability", *BASELINES]].notna().all(axis=None)
+    assert rows[["probability", *BASELINES]].min(axis=None) >= 0
+    assert rows[["probability", *BASELINES]].max(axis=None) <= 1
+    assert set(evaluation.baselines) == set(BASELINES)
+    for name, figures in evaluation.baselines.items():
+        assert figures == evaluate_rows(rows, name, draws=50, seed=7)
+
+
+def test_every_account_that_was_active_is_judged(dataset, evaluation):
+    for instant in evaluation.instants:
+        judged = evaluation.predictions[evaluation.predictions.as_of == pd.Timestamp(instant)]
+        same(judged[["account_id"]], dataset.at(instant)[["account_id"]])
+
+
+def test_the_prior_is_the_share_lost_among_the_labels_known_then(dataset, evaluation):
+    for instant in evaluation.instants:
+        judged = evaluation.predictions[evaluation.predictions.as_of == pd.Timestamp(instant)]
+        assert set(judged.prior) == {dataset.known_at(instant).churned.mean()}
+
+
+# Too little to learn from
+
+
+def test_too_few_lost_accounts_are_refused_and_windows_that_work_are_named(company):
+    settings, tables = company
+    long = replace(settings, label=LabelSettings(horizon_days=520))
+
+    with pytest.raises(TooFewChurns, match=r"found 0 .*Windows that would work: \[label\] horizon_days = 90") as few:
+        build_dataset(tables, long, now=NOW)
+    assert few.value.exit_code == 65
+
+
+def test_windows_that_are_said_to_work_do_work(company):
+    settings, tables = company
+    (named,) = windows_that_work(
+        tables, data_span(tables, NOW), LabelSettings(horizon_days=520), min_lost=settings.train.min_lost
+    )
+
+    assert maturity(tables, data_span(tables, NOW), named, min_lost=settings.train.min_lost).folds()
+
+
+def test_a_company_that_lost_hardly_anyone_is_told_that_no_windows_would_do(tmp_path):
+    write_world(tmp_path, accounts=40, months=6, seed=3)
+    settings = read_settings(tmp_path / "tenure.toml")
+    tables = open_tables(settings, now=NOW)
+
+    with pytest.raises(TooFewChurns, match="No windows from 90 to 30 days would give one") as few:
+        build_dataset(tables, settings, now=NOW)
+    assert few.value.lost < 20
+    assert few.value.exit_code == 65
+
+
+def test_a_company_without_any_snapshot_is_told_the_same(tmp_path):
+    write_world(tmp_path, accounts=40, months=1, seed=3)
+    settings = read_settings(tmp_path / "tenure.toml")
+    tables = open_tables(settings, now=NOW)
+
+    with pytest.raises(TooFewChurns, match=r"found 0 .*No windows"):
+        build_dataset(tables, settings, now=NOW)
+
+
+def test_who_lost_enough_accounts_is_not_told_to_lose_more(company):
+    """One more lost account than needed, but no instant to judge at: the sentence must not contradict itself."""
+    settings, tables = company
+    crowded = replace(settings, label=LabelSettings(horizon_days=300))
+    known = maturity(tables, data_span(tables, NOW), crowded.label, min_lost=20)
+    assert known.lost >= 20
+    assert not known.folds()
+
+    with pytest.raises(TooFewChurns, match="must have an instant at which 20 losses were known") as few:
+        build_dataset(tables, crowded, now=NOW)
+    assert f"at least 20 lost accounts; found {known.lost}" not in str(few.value)
+
+
+# Calibration
+
+
+@pytest.mark.parametrize("scores", ["backwards", "noise", "constant"])
+def test_useless_scores_keep_their_order_and_give_the_base_rate(scores):
+    draw = np.random.default_rng(2)
+    churned = (draw.random(2000) < 0.05).astype(np.int8)
+    noise = draw.normal(size=2000)
+    raw = {"backwards": noise - 3.0 * churned, "noise": noise, "constant": np.full(2000, -3.0)}[scores]
+    probability = fit_calibrator(raw, churned).probability(raw)
+    order = np.argsort(raw)
+
+    assert (np.diff(probability[order]) >= 0).all()
+    assert (np.diff(probability[order]) > 0).any() == (scores != "constant")
+    assert probability.mean() == pytest.approx(churned.mean(), abs=1e-4)
+
+
+def test_overconfident_scores_are_calmed():
+    draw = np.random.default_rng(3)
+    log_odds = draw.normal(-3, 1, 20_000)
+    churned = (draw.random(20_000) < 1 / (1 + np.exp(-log_odds))).astype(np.int8)
+    calibrator = fit_calibrator(3 * log_odds + 1, churned)
+
+    assert calibrator.slope == pytest.approx(1 / 3, rel=0.1)
+    assert calibrator.probability(3 * log_odds + 1).mean() == pytest.approx(churned.mean(), abs=1e-4)
+
+
+# The lists of the past
+
+
+def test_lists_are_ranked_by_probability_times_revenue_and_cut_by_capacity(company, past, replayed):
+    settings, _ = company
+    replayed = replayed.assign(value=replayed.probability * replayed.mrr.fillna(1.0))
+    for made in past.lists.itertuples():
+        rows = replayed[replayed.as_of == made.as_of]
+        first = set(rows.nlargest(made.listed, "value").account_id)
+        named = past.losses[past.losses.first_listed == made.as_of]
+        assert made.scored == len(rows)
+        assert made.listed == ceil(len(rows) * settings.policy.capacity - 1e-9)
+        assert set(named.account_id) <= first
+        assert (rows.set_index("account_id").value.rank(ascending=False)[named.account_id] == named["rank"].array).all()
+
+
+def test_a_listed_account_costs_its_hours(company, past):
+    settings, _ = company
+
+    assert (past.lists.hours == past.lists.listed * settings.policy.hours_per_contact).all()
+    assert f"{past.lists.hours.sum():,.0f} CSM hours" in past.summary()[-1]
+
+
+def test_a_loss_counts_as_found_only_if_it_was_listed_before_its_decision(past, replayed):
+    value = replayed.assign(value=replayed.probability * replayed.mrr.fillna(1.0))
+    place = value.groupby("as_of").value.rank(ascending=False, method="first")
+    size = value.groupby("as_of").value.transform("size")
+    listed = value[place <= np.ceil(size * 0.1 - 1e-9)]
+    assert len(past.found) > 0
+    for loss in past.losses.itertuples():
+        times = listed[(listed.account_id == loss.account_id) & (listed.as_of < loss.decided_at)].as_of
+        assert loss.listed_times == len(times)
+        assert (times.empty and pd.isna(loss.first_listed)) or times.min() == loss.first_listed
+
+
+def test_days_before_are_whole_days_from_the_first_list_to_the_decision(past):
+    days = (past.found.decided_at - past.found.first_listed) // pd.Timedelta(days=1)
+
+    assert (past.found.first_listed < past.found.decided_at).all()
+    assert (past.found.days_before == days).all()
+    assert past.losses[past.losses.first_listed.isna()].days_before.isna().all()
+
+
+def test_every_loss_of_a_scored_account_is_told(past, replayed, dataset):
+    decided = dataset.maturity.rows.dropna(subset=["decided_at"])
+    scored = decided.merge(replayed[["account_id", "as_of"]], on=["account_id", "as_of"])
+    scored = scored[(scored.decided_at > past.lists.as_of.min()) & (scored.decided_at < dataset.span.until)]
+    expected = set(zip(scored.account_id, scored.decided_at, strict=True))
+
+    assert set(zip(past.losses.account_id, past.losses.decided_at, strict=True)) == expected
+
+
+def test_a_past_replayed_is_the_same_past(dataset, past, replayed):
+    ranked = _ranked(replayed, 0.1)
+    again = _losses(dataset, ranked, past.lists.as_of.min(), pd.Timestamp(dataset.span.until + DAY))
+
+    same(again, past.losses[list(again.columns)])
+
+
+def test_the_past_as_plain_values_has_no_gaps_but_none(past):
+    told = past.as_dict()
+
+    assert len(told["losses"]) == len(past.losses)
+    assert all(value is None or value == value for row in told["losses"] for value in row.values())
+
+
+def listing(*rows):
+    columns = ["account_id", "as_of", "decided_at", "mrr", "is_listed", "rank"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(as_of=pd.to_datetime(frame.as_of), decided_at=pd.to_datetime(frame.decided_at))
+
+
+def losses_of(dataset, rows):
+    made = replace(dataset, rows=rows[["account_id", "as_of", "decided_at", "mrr"]])
+    return _losses(made, rows, pd.Timestamp("2024-01-01"), pd.Timestamp("2025-01-01"))
+
+
+def test_a_list_of_the_day_of_the_decision_comes_too_late(dataset):
+    rows = listing(("a", "2024-02-01", "2024-03-01", 1.0, False, 9), ("a", "2024-03-01", "2024-03-01", 1.0, True, 1))
+
+    assert losses_of(dataset, rows)[["listed_times"]].to_numpy().tolist() == [[0]]
+
+
+def test_a_list_before_an_earlier_loss_says_nothing_of_a_later_one(dataset):
+    """Who left, came back and left again unseen was not found by the list that preceded the first loss."""
+    rows = listing(
+        ("a", "2024-02-01", "2024-03-10", 100.0, True, 1),
+        ("a", "2024-08-01", "2024-09-10", 100.0, False, 50),
+    )
+    found = losses_of(dataset, rows)
+
+    assert found.first_listed.notna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("capacity", "listed"), [(0.1, 10), (0.07, 7), (0.14, 14), (0.28, 28), (0.001, 1), (1.0, 100)])
+def test_a_share_of_a_hundred_accounts_is_that_many(capacity, listed):
+    """0.07 × 100 is 7.000000000000001, and still means seven."""
+    rows = pd.DataFrame({"account_id": [f"a{place:02}" for place in range(100)], "as_of": pd.Timestamp("2024-01-01")})
+    rows = rows.assign(probability=np.linspace(0.1, 0.3, 100), raw_score=0.0, mrr=np.nan)
+
+    assert _ranked(rows, capacity).is_listed.sum() == listed
+
+
+def test_ties_go_by_raw_score_and_then_by_account():
+    rows = pd.DataFrame({"account_id": list("dcba"), "as_of": pd.Timestamp("2024-01-01"), "mrr": [2.0, np.nan, 1, 1]})
+    rows = rows.assign(probability=[0.1, 0.2, 0.2, 0.2], raw_score=[0.0, 0.0, 0.0, 1.0])
+
+    assert _ranked(rows, 0.5).account_id.tolist() == ["a", "b", "c", "d"]
+
+
+def test_spans_without_an_instant_have_nothing_to_learn(company):
+    settings, tables = company
+    nothing = maturity(tables, Span(NOW, NOW), settings.label, min_lost=20)
+
+    assert (nothing.lost, nothing.folds()) == (0, [])
+    assert not nothing.can_train_at(NOW)
