@@ -1,6 +1,7 @@
 """Every failure a user can meet, each with its exit code.
 
 TenureError
+├── Misuse (2)                the call asks for what is not there
 ├── DataError (65)            a source is missing, malformed, empty or stale
 │   ├── MissingColumns
 │   ├── MissingSource
@@ -27,6 +28,12 @@ class TenureError(Exception):
     """A failure with a sentence for its reader and an exit code for the scheduler."""
 
     exit_code = 1
+
+
+class Misuse(TenureError):
+    """The call asks for something that does not exist; fix the call."""
+
+    exit_code = 2
 
 
 class DataError(TenureError):

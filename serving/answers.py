@@ -19,7 +19,8 @@ from features.settings import Settings
 from features.tables import open_tables
 from serving.access import Token
 from serving.champion import Champion
-from serving.publication import published, read_features, read_list
+from serving.publication import read_features
+from serving.published import published, read_list
 from serving.reasons import reasons
 from serving.scoring import features_at, people_at, score
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from features.errors import ConfigurationError
+from features.errors import Misuse
 from features.settings import Settings
-from serving.publication import published, read_list
+from serving.published import published, read_list
 from serving.text import explanation, list_csv, list_text
 
 
@@ -45,6 +45,4 @@ def explained(settings: Settings, account: str, *, as_of: str | None) -> tuple[M
     for row in risk_list["excluded"]:
         if row["account_id"] == account:
             return {"as_of": day, **row, "state": "excluded"}, f"{account} is not ranked on {day}: {row['reason']}."
-    raise ConfigurationError(
-        f"Account '{account}' must be in the list of {day}; found no such account. Ids are case-sensitive."
-    )
+    raise Misuse(f"Account '{account}' must be in the list of {day}; found no such account. Ids are case-sensitive.")

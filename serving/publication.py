@@ -23,10 +23,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.errors import AlreadyRunning, CannotWrite, ConfigurationError, DataError
+from features.errors import AlreadyRunning, CannotWrite
 from features.settings import Settings
-
-CURRENT = "current"
+from serving.published import CURRENT
 
 
 @contextmanager
@@ -96,38 +95,6 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def published(settings: Settings, as_of: str | None = None) -> Path:
-    """The folder of the list in force for `as_of` (YYYY-MM-DD), by default of the latest.
-
-    Raises
-    ------
-    DataError
-        There is none.
-    ConfigurationError
-        A file of it is not what was published.
-    """
-    place = settings.state_dir / "lists"
-    days = sorted(path.parent.name for path in place.glob(f"*/{CURRENT}"))
-    if not days or (as_of is not None and as_of not in days):
-        found = f"lists of {days}" if days else "no list"
-        raise DataError(
-            f"A list{f' of {as_of}' if as_of else ''} must have been published; found {found}. "
-            f"Run `tenure score{f' --as-of {as_of}' if as_of else ''}` first."
-        )
-    day = as_of or days[-1]
-    run = (place / day / CURRENT).read_text()
-    return Path(place / day / run)
-
-
-def read_list(folder: Path) -> dict[str, Any]:
-    """The published list in `folder`, checked against its manifest."""
-    content = (folder / "list.json").read_bytes()
-    hashes = json.loads((folder / "manifest.json").read_bytes())
-    if hashlib.sha256(content).hexdigest() != hashes["list.json"]:
-        raise ConfigurationError(f"The list in {folder} must be as it was published; found it changed. Score again.")
-    return dict(json.loads(content))
 
 
 def read_features(folder: Path) -> pd.DataFrame:

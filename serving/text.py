@@ -7,12 +7,13 @@ import io
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
 
-from features.check import Report
+if TYPE_CHECKING:
+    from features.check import Report
 
 
 class Estimate(Protocol):
@@ -144,7 +145,7 @@ def demo_text(
             "Looking back:",
             *(f"  {line}" for line in summary),
             "",
-            "Go on with:",
+            "Go on with (after `. .venv/bin/activate`, or with .venv/bin/ before the command):",
             f"  tenure list {config}          the list; --format csv or json, --csm NAME",
             f"  tenure explain ACCOUNT {config}",
             f"  tenure backtest {config}      every lost account by name",

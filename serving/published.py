@@ -1,0 +1,46 @@
+"""Finding and reading a published list; imports no engine, so that reading a list starts at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from features.errors import ConfigurationError, DataError
+from features.settings import Settings
+
+CURRENT = "current"
+"""The pointer of a day: the hash of the run in force."""
+
+
+def published(settings: Settings, as_of: str | None = None) -> Path:
+    """The folder of the list in force for `as_of` (YYYY-MM-DD), by default of the latest.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    ConfigurationError
+        A file of it is not what was published.
+    """
+    place = settings.state_dir / "lists"
+    days = sorted(path.parent.name for path in place.glob(f"*/{CURRENT}"))
+    if not days or (as_of is not None and as_of not in days):
+        found = f"lists of {days}" if days else "no list"
+        raise DataError(
+            f"A list{f' of {as_of}' if as_of else ''} must have been published; found {found}. "
+            f"Run `tenure score{f' --as-of {as_of}' if as_of else ''}` first."
+        )
+    day = as_of or days[-1]
+    run = (place / day / CURRENT).read_text()
+    return Path(place / day / run)
+
+
+def read_list(folder: Path) -> dict[str, Any]:
+    """The published list in `folder`, checked against its manifest."""
+    content = (folder / "list.json").read_bytes()
+    hashes = json.loads((folder / "manifest.json").read_bytes())
+    if hashlib.sha256(content).hexdigest() != hashes["list.json"]:
+        raise ConfigurationError(f"The list in {folder} must be as it was published; found it changed. Score again.")
+    return dict(json.loads(content))
