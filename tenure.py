@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from features.errors import TenureError
+from features.errors import CannotWrite, TenureError
 from features.settings import Settings, TrainSettings, find_config, read_settings
 
 if TYPE_CHECKING:
@@ -151,6 +151,20 @@ as_of_option = click.option(
 )
 
 
+def _instant(project: Project, as_of: datetime | None) -> datetime:
+    if as_of is not None and as_of > project.now:
+        said = f"must not be after {project.now:%Y-%m-%d}; found {as_of:%Y-%m-%d}."
+        raise click.BadParameter(said, param_hint="--as-of")
+    return as_of or project.now
+
+
+def _write(out: Path, content: bytes) -> None:
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise CannotWrite(f"{out} must be a file that can be written; {error.strerror}. Name another.") from error
+
+
 def _day(as_of: datetime | None) -> str | None:
     return None if as_of is None else f"{as_of:%Y-%m-%d}"
 
@@ -169,9 +183,11 @@ def main() -> None:
 
 @command(main, "demo")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
-@click.option("--accounts", default=2000, show_default=True, help="Accounts of the generated company.")
-@click.option("--months", default=24, show_default=True, help="Months of its history.")
-@click.option("--seed", default=7, show_default=True, help="Same seed, same company.")
+@click.option(
+    "--accounts", type=click.IntRange(1), default=2000, show_default=True, help="Accounts of the generated company."
+)
+@click.option("--months", type=click.IntRange(1), default=24, show_default=True, help="Months of its history.")
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Same seed, same company.")
 def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
     """The whole loop on a generated company, from its tables to a list with reasons."""
     from features.snapshots import data_span
@@ -203,9 +219,9 @@ def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
 
 @command(main, "world")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--accounts", default=2000, show_default=True, help="Accounts of the company.")
-@click.option("--months", default=24, show_default=True, help="Months of its history.")
-@click.option("--seed", default=7, show_default=True, help="Same seed, same bytes.")
+@click.option("--accounts", type=click.IntRange(1), default=2000, show_default=True, help="Accounts of the company.")
+@click.option("--months", type=click.IntRange(1), default=24, show_default=True, help="Months of its history.")
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Same seed, same bytes.")
 def world_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
     """Generate a company: its tables, its tenure.toml, and a sealed truth/."""
     from features.world import write_world
@@ -227,9 +243,9 @@ def check_command(project: Project) -> Shown:
 
 
 @company_command(main, "train")
-@click.option("--seed", type=int, help=f"Same seed, same data: same model. [default: {DEFAULTS.seed}]")
-@click.option("--folds", type=int, help=f"Later instants to judge at. [default: {DEFAULTS.folds}]")
-@click.option("--draws", type=int, help=f"Bootstrap draws per interval. [default: {DEFAULTS.draws}]")
+@click.option("--seed", type=click.IntRange(0), help=f"Same seed, same data: same model. [default: {DEFAULTS.seed}]")
+@click.option("--folds", type=click.IntRange(1), help=f"Later instants to judge at. [default: {DEFAULTS.folds}]")
+@click.option("--draws", type=click.IntRange(50), help=f"Bootstrap draws per interval. [default: {DEFAULTS.draws}]")
 def train_command(project: Project, **options: int | None) -> Shown:
     """Train on mature snapshots, judge on later ones, register the version."""
     from training.run import train_and_register
@@ -239,7 +255,9 @@ def train_command(project: Project, **options: int | None) -> Shown:
 
 
 @company_command(main, "backtest")
-@click.option("--top", default=20, show_default=True, help="Latest losses to print; --json has all.")
+@click.option(
+    "--top", type=click.IntRange(1), default=20, show_default=True, help="Latest losses to print; --json has all."
+)
 def backtest_command(project: Project, top: int) -> Shown:
     """Each lost account by name: first listed when, how long before the decision, at which rank."""
     from serving.text import facts_table
@@ -267,9 +285,7 @@ def score_command(project: Project, as_of: datetime | None) -> Shown:
     """Score every active account with the champion and publish the risk list."""
     from serving.text import list_text
 
-    if as_of is not None and as_of > project.now:
-        raise click.BadParameter(f"must not be after {project.now:%Y-%m-%d}; found {as_of:%Y-%m-%d}.")
-    made = project.score(as_of or project.now)
+    made = project.score(_instant(project, as_of))
     facts = {name: made[name] for name in ("as_of", "model_version", "heading", "counts")}
     return facts, lambda: list_text(made, made["rows"][:10])
 
@@ -277,7 +293,7 @@ def score_command(project: Project, as_of: datetime | None) -> Shown:
 @company_command(main, "list")
 @as_of_option
 @click.option("--csm", help="Only the accounts of this CSM.")
-@click.option("--top", type=int, help="So many rows; default: the list's capacity.")
+@click.option("--top", type=click.IntRange(1), help="So many rows; default: the list's capacity.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write to this file instead.")
 def list_command(
@@ -289,7 +305,7 @@ def list_command(
     found = chosen(project.settings, as_of=_day(as_of), csm=csm, top=top)
     if out is None:
         return found, lambda: formatted(found, form)
-    out.write_text(formatted(found, form) + "\n", encoding="utf-8")
+    _write(out, (formatted(found, form) + "\n").encode())
     return found, lambda: f"{len(found['rows'])} rows in {out}"
 
 
@@ -325,8 +341,8 @@ def features_list_command() -> Shown:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet file to write.")
 def features_build_command(project: Project, as_of: datetime | None, out: Path) -> Shown:
     """Write the feature table at one instant."""
-    rows = project.features(as_of or project.now)
-    rows.to_parquet(out, index=False)
+    rows = project.features(_instant(project, as_of))
+    _write(out, rows.to_parquet(index=False))
     return {"rows": len(rows), "file": str(out)}, lambda: f"{len(rows):,} rows in {out}"
 
 
@@ -338,11 +354,13 @@ def token_group() -> None:
 @company_command(token_group, "create")
 @click.option("--role", type=click.Choice(["viewer", "csm", "manager", "admin", "ds"]), required=True)
 @click.option("--csm", help="Whose book the token sees; for the role csm.")
-@click.option("--days", default=90, show_default=True, help="Days until it expires.")
+@click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="Days until it expires.")
 def token_create_command(project: Project, role: str, csm: str | None, days: int) -> Shown:
     """Make a token; its secret is shown once."""
     from serving.access import token_store
 
+    if role == "csm" and csm is None:
+        raise click.UsageError("A token of the role csm needs --csm NAME; without a book it would see nothing.")
     token, secret = token_store(project.settings).create(role=role, csm_id=csm, days=days, now=datetime.now(UTC))
     return {"id": token.id, "role": role, "expires_at": token.expires_at, "secret": secret}, lambda: secret
 

@@ -123,10 +123,11 @@ class TooManyBadRows(DataError):
 class StaleData(DataError):
     """The newest usage is too old to tell who is at risk at an instant."""
 
-    def __init__(self, newest: datetime, as_of: datetime, *, limit_days: int) -> None:
+    def __init__(self, newest: datetime | None, as_of: datetime, *, limit_days: int) -> None:
+        found = "there is none before it" if newest is None else f"the newest row is of {newest:%Y-%m-%d}"
         super().__init__(
-            f"Usage must be at most {limit_days} days older than --as-of {as_of:%Y-%m-%d}; the newest row is of "
-            f"{newest:%Y-%m-%d}. Load newer data, or score the past with --as-of."
+            f"Usage must be at most {limit_days} days older than --as-of {as_of:%Y-%m-%d}; {found}. "
+            "Load newer data, or score the past with --as-of."
         )
 
 

@@ -123,7 +123,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def write(quarantine: pa.Table, path: Path) -> None:
     """Replace the quarantine at `path` in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".new")
+    staged = path.with_suffix(f".{os.getpid()}")
     pq.write_table(quarantine, staged)
     os.replace(staged, path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from difflib import get_close_matches
 from math import isfinite
 from threading import Lock
 from typing import Any
@@ -22,7 +23,8 @@ from serving.champion import Champion
 from serving.publication import read_features
 from serving.published import published, read_list
 from serving.reasons import reasons
-from serving.scoring import features_at, people_at, score
+from serving.risklist import NOT_SCORED
+from serving.scoring import features_at, people_at, score, staleness
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class RowFault(Exception):
     def as_dict(self) -> dict[str, str | None]:
         """For JSON."""
         return {"code": self.code, "field": self.field, "message": self.message}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Snapshot:
+    """A day: the features of its active accounts, and every account with its phase and owner."""
+
+    day: str
+    features: pd.DataFrame
+    people: pd.DataFrame
+    warnings: list[str]
 
 
 class Answers:
@@ -62,16 +74,18 @@ class Answers:
         self, accounts: Sequence[str], *, as_of: date | None, with_reasons: bool, token: Token | None, now: datetime
     ) -> dict[str, Any]:
         """Score known accounts from the features of the latest list, or of `as_of` built now."""
-        day, features, people = self._snapshot(as_of, now)
-        seen = visible_to(token, people).set_index("account_id")
-        rows = features[features.account_id.isin(list(accounts))].set_index("account_id", drop=False)
+        found = self._snapshot(as_of, now)
+        seen = visible_to(token, found.people).set_index("account_id")
+        asked_for = found.features.account_id.isin(list(accounts))
+        rows = found.features[asked_for].set_index("account_id", drop=False)
         asked = [account for account in accounts if account in rows.index and account in seen.index]
         scored = dict(zip(asked, self._scored(rows.loc[asked], with_reasons=with_reasons), strict=True))
         answers = [
             {"account_id": account, **scored[account]} if account in scored else _failed(account, _why(account, seen))
             for account in accounts
         ]
-        return self._enveloped(answers, feature_as_of=day, warnings=self._stale(day, now))
+        warnings = [*found.warnings, *self._stale(found.day, now)]
+        return self._enveloped(answers, feature_as_of=found.day, warnings=warnings)
 
     def latest_list(self, *, token: Token | None, now: datetime) -> dict[str, Any]:
         """The published list of the latest instant, cut to what the caller may see.
@@ -93,7 +107,9 @@ class Answers:
     def _checked(self, features: Mapping[str, Any], *, partial: bool) -> list[float | None] | RowFault:
         names = self._names
         if unknown := sorted(set(features) - set(names)):
-            said = f"'{unknown[0]}' must be a feature of the model; GET /v1/lists/latest shows what it uses."
+            close = get_close_matches(unknown[0], names, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            said = f"'{unknown[0]}' must be a feature of the model's contract.{hint}"
             return RowFault("unknown_feature", unknown[0], said)
         missing = [name for name in names if name not in features]
         if missing and not partial:
@@ -121,24 +137,25 @@ class Answers:
             for probability, band, why in zip(scored.probability, scored.band, told, strict=True)
         ]
 
-    def _snapshot(self, as_of: date | None, now: datetime) -> tuple[str, pd.DataFrame, pd.DataFrame]:
-        """The day, the features of its active accounts, and every account with its phase and owner."""
+    def _snapshot(self, as_of: date | None, now: datetime) -> _Snapshot:
         folder = _found(self.settings, as_of)
         if folder is not None:
             made = read_list(folder)
             listed = [{**row, "phase": "active"} for row in made["rows"]]
             leaving = [{**row, "phase": "notice"} for row in made["leaving"]]
-            excluded = [{**row, "csm_id": None, "phase": row["reason"]} for row in made["excluded"]]
+            excluded = made["excluded"]
             columns = ["account_id", "csm_id", "phase"]
             people = pd.DataFrame([*listed, *leaving, *excluded], columns=columns)
-            return made["as_of"], read_features(folder), people
+            return _Snapshot(day=made["as_of"], features=read_features(folder), people=people, warnings=[])
         moment = datetime.combine(as_of or now.date(), datetime.min.time())
         with self._building:
             tables = open_tables(self.settings, now=now.replace(tzinfo=None))
-            return (
-                f"{moment:%Y-%m-%d}",
-                features_at(tables, self.settings, moment),
-                people_at(tables, self.settings, moment),
+            stale = staleness(tables, self.settings, moment)
+            return _Snapshot(
+                day=f"{moment:%Y-%m-%d}",
+                features=features_at(tables, self.settings, moment),
+                people=people_at(tables, self.settings, moment),
+                warnings=[f"stale:{stale}"] if stale else [],
             )
 
     def _stale(self, day: str, now: datetime) -> list[str]:
@@ -184,8 +201,7 @@ def _why(account: str, seen: pd.DataFrame) -> RowFault:
     if account not in seen.index:
         return RowFault("unknown_account", "account_id", "There is no such account.")
     phase = str(seen.loc[account, "phase"])
-    told = {"notice": "leaving: notice is known or the contract ended lately"}.get(phase, f"not active: {phase}")
-    return RowFault("not_scored", "account_id", f"The account is {told}.")
+    return RowFault("not_scored", "account_id", f"The account is not scored: {NOT_SCORED[phase]}.")
 
 
 def _failed(account: str, fault: RowFault) -> dict[str, Any]:
@@ -193,7 +209,12 @@ def _failed(account: str, fault: RowFault) -> dict[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:  # An integer beyond what a double can hold.
+        return False
 
 
 def _shown(value: object) -> str:

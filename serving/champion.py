@@ -18,7 +18,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from features.errors import ConfigurationError
+from features.errors import CannotWrite, ConfigurationError
 from features.settings import Settings
 from training.model import ChurnModel, artefact_hash, load_model, signing_key
 
@@ -52,7 +52,13 @@ def load_champion(settings: Settings) -> Champion:
         version, folder = _kept(settings, error)
     model = load_model(folder, signing_key(settings.state_dir))
     digest = artefact_hash(folder)
-    _keep(folder, version, digest, settings)
+    try:
+        _keep(folder, version, digest, settings)
+    except OSError as error:
+        raise CannotWrite(
+            f"{settings.state_dir} must be writable, to keep the champion in; {error.strerror}. "
+            "Free space, change its permissions, or set [state] dir."
+        ) from error
     return Champion(model=model, version=version, artefact=digest)
 
 

@@ -16,6 +16,9 @@ def chosen(settings: Settings, *, as_of: str | None, csm: str | None, top: int |
     """The list of `as_of`, by default the latest: one CSM's rows, the first `top` or those within capacity."""
     risk_list = read_list(published(settings, as_of))
     rows = [row for row in risk_list["rows"] if csm is None or row["csm_id"] == csm]
+    if csm is not None and not rows:
+        owners = sorted({row["csm_id"] for row in risk_list["rows"] if row["csm_id"]})
+        raise Misuse(f"--csm must own an account of this list; found '{csm}'. Owners are {', '.join(owners[:40])}.")
     rows = [row for row in rows if row["is_listed"]] if top is None else rows[:top]
     head = ("as_of", "model_version", "heading", "horizon_days", "base_rate", "counts")
     return {**{name: risk_list[name] for name in head}, "rows": rows}

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from features.errors import AlreadyRunning, CannotWrite
 from features.settings import Settings
-from serving.published import CURRENT
+from serving.published import CURRENT, verified
 
 
 @contextmanager
@@ -65,18 +65,29 @@ def publish(risk_list: dict[str, Any], features: pd.DataFrame, settings: Setting
 
 
 def _write_run(place: Path, run: str, contents: dict[str, bytes]) -> None:
-    if (place / run).is_dir():
+    if _is_whole(place / run, contents):
         return  # The same inputs give the same run.
+    place.mkdir(parents=True, exist_ok=True)
+    for left_behind in place.glob(".*"):  # By a run that was killed; we hold the lock.
+        shutil.rmtree(left_behind) if left_behind.is_dir() else left_behind.unlink()
     staged = place / f".{run}.{os.getpid()}"
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
+    staged.mkdir()
     for name, content in contents.items():
         with (staged / name).open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+    _sync_folder(staged)
+    if (place / run).is_dir():  # It was damaged since; put the whole one in its place.
+        os.replace(place / run, place / f".{run}.damaged")
     os.replace(staged, place / run)
     _sync_folder(place)
+
+
+def _is_whole(folder: Path, contents: dict[str, bytes]) -> bool:
+    return all(
+        (folder / name).is_file() and (folder / name).read_bytes() == content for name, content in contents.items()
+    )
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -99,7 +110,7 @@ def _sync_folder(path: Path) -> None:
 
 def read_features(folder: Path) -> pd.DataFrame:
     """The features behind the list in `folder`."""
-    return pd.DataFrame(pq.read_table(folder / "features.parquet").to_pandas())
+    return pd.DataFrame(pq.read_table(io.BytesIO(verified(folder, "features.parquet"))).to_pandas())
 
 
 def _parquet(rows: pd.DataFrame) -> bytes:

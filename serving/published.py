@@ -27,20 +27,35 @@ def published(settings: Settings, as_of: str | None = None) -> Path:
     place = settings.state_dir / "lists"
     days = sorted(path.parent.name for path in place.glob(f"*/{CURRENT}"))
     if not days or (as_of is not None and as_of not in days):
-        found = f"lists of {days}" if days else "no list"
+        found = f"lists of {', '.join(days[-3:])}" if days else "no list"
         raise DataError(
             f"A list{f' of {as_of}' if as_of else ''} must have been published; found {found}. "
             f"Run `tenure score{f' --as-of {as_of}' if as_of else ''}` first."
         )
     day = as_of or days[-1]
-    run = (place / day / CURRENT).read_text()
+    run = (place / day / CURRENT).read_text(errors="replace").strip()
+    if not run.isalnum():
+        raise ConfigurationError(
+            f"{place / day / CURRENT} must be as it was published, the name of a run; it is damaged. Score again."
+        )
     return Path(place / day / run)
 
 
 def read_list(folder: Path) -> dict[str, Any]:
     """The published list in `folder`, checked against its manifest."""
-    content = (folder / "list.json").read_bytes()
-    hashes = json.loads((folder / "manifest.json").read_bytes())
-    if hashlib.sha256(content).hexdigest() != hashes["list.json"]:
-        raise ConfigurationError(f"The list in {folder} must be as it was published; found it changed. Score again.")
-    return dict(json.loads(content))
+    return dict(json.loads(verified(folder, "list.json")))
+
+
+def verified(folder: Path, name: str) -> bytes:
+    """The file `name` of a published run, refused unless it is what was published."""
+    try:
+        content = (folder / name).read_bytes()
+        hashes = json.loads((folder / "manifest.json").read_bytes())
+        is_same = hashlib.sha256(content).hexdigest() == hashes[name]
+    except (OSError, ValueError, KeyError, TypeError):
+        is_same = False
+    if not is_same:
+        raise ConfigurationError(
+            f"{name} of the list in {folder} must be as it was published; found it changed or missing. Score again."
+        )
+    return content

@@ -64,10 +64,21 @@ def _of_row(
     whole = float(np.abs(contributions).sum())
     raising = sorted((name for name in sums if sums[name] > MIN_SHARE * whole), key=lambda name: (-sums[name], name))
     found = []
-    for name in raising[:MOST]:
-        strongest = int(np.where(groups == name, contributions, -np.inf).argmax())
-        found.append(_told(model, name, float(sums[name]), model.features[strongest], float(values[strongest])))
-    return found
+    for name in raising:
+        strongest = np.argsort(np.where(groups == name, -contributions, np.inf), kind="stable")
+        told = (
+            _told(model, name, float(sums[name]), model.features[place], float(values[place]))
+            for place in strongest
+            if groups[place] == name and contributions[place] > 0
+        )
+        found += [reason for reason in told if _says_something(reason)][:1]
+    return found[:MOST]
+
+
+def _says_something(reason: Reason) -> bool:
+    """Whether the account differs from what is typical by more than its sentence would show."""
+    unit = _label(reason.feature)[1]
+    return shown(reason.value, unit) != shown(reason.typical, unit)
 
 
 def _told(model: ChurnModel, group: str, contribution: float, name: str, value: float) -> Reason:
@@ -120,4 +131,6 @@ def shown(value: float | None, unit: str) -> str:
     if value is None:
         return "not known"
     text = _PATTERNS.get(unit, "{:,.0f}".format)(value)
+    if not any(digit in text for digit in "123456789"):
+        text = text.removeprefix("-")  # Nothing is below zero by less than is shown.
     return text.replace("%", " %").replace("-", "−")

@@ -21,6 +21,8 @@ from serving.scoring import score
 
 NO_SIGNAL_HEADING = "No better than the prior"
 EXCLUDED = {"lost": "no live contract", "potential": "never a customer so far"}
+NOT_SCORED = {"notice": "it is leaving; notice is known, or its contract ended lately", **EXCLUDED}
+"""Why an account of a phase is not scored."""
 
 RiskList = dict[str, Any]
 """`as_of`, `model_version`, `heading`, `counts`, `rows`, `leaving`, `excluded`: plain values, ready for JSON."""
@@ -61,8 +63,8 @@ def risk_list(
         "rows": rows,
         "leaving": [_plain(row) for row in _records(leaving[["account_id", "name", "csm_id", "mrr"]])],
         "excluded": [
-            {"account_id": row["account_id"], "reason": EXCLUDED[row["phase"]]}
-            for row in _records(excluded[["account_id", "phase"]])
+            {**_plain(row), "reason": EXCLUDED[row["phase"]]}
+            for row in _records(excluded[["account_id", "csm_id", "phase"]])
         ],
     }  # fmt: skip
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+import ibis
 import pandas as pd
 
 from features.build import feature_table
+from features.errors import StaleData
 from features.settings import Settings
 from features.snapshots import account_phases
 from features.tables import Tables
 from features.windows import instants_table
 from training.model import ChurnModel
+
+_PERIOD_DAYS = {None: 0, "day": 0, "month": 31}
+"""An aggregate is as old as its period before it is complete."""
 
 
 def score(model: ChurnModel, rows: pd.DataFrame) -> pd.DataFrame:
@@ -31,11 +36,22 @@ def features_at(tables: Tables, settings: Settings, as_of: datetime) -> pd.DataF
 def people_at(tables: Tables, settings: Settings, as_of: datetime) -> pd.DataFrame:
     """Every account with its phase, recurring revenue, name and owner at `as_of`, sorted by account."""
     phases = account_phases(tables, instants_table(tables.backend, [as_of]), grace_days=settings.label.grace_days)
-    accounts = tables["accounts"]
+    accounts = tables["accounts"].filter(ibis._.known_at <= ibis.timestamp(as_of))
     newest = accounts.group_by("account_id").agg(
         name=accounts.name.argmax(accounts.known_at),
         csm_id=accounts.csm_id.argmax(accounts.known_at),
         parent_id=accounts.parent_id.argmax(accounts.known_at),
     )
-    rows = phases.join(newest, "account_id").order_by("account_id").drop("as_of")
+    rows = phases.left_join(newest, "account_id").drop("account_id_right", "as_of").order_by("account_id")
     return pd.DataFrame(rows.to_pandas())
+
+
+def staleness(tables: Tables, settings: Settings, as_of: datetime) -> StaleData | None:
+    """What to say where the newest use is too old to tell who is at risk at `as_of`."""
+    if not tables.has("usage"):
+        return None
+    usage = tables["usage"]
+    newest = usage.filter(usage.event_at < ibis.timestamp(as_of)).event_at.max().to_pyarrow().as_py()
+    limit = settings.policy.stale_days + _PERIOD_DAYS[tables.usage_period]
+    is_stale = newest is None or as_of - newest > timedelta(days=limit)
+    return StaleData(newest, as_of, limit_days=limit) if is_stale else None

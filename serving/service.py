@@ -10,6 +10,7 @@ import logging
 import os
 from datetime import UTC, date, datetime
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from features.errors import DataError, TenureError
+from features.errors import DataError
 from features.settings import Settings, find_config, read_settings
 from serving.access import Token, token_store
 from serving.answers import Answers
@@ -102,13 +103,17 @@ async def latest_list(request: Request) -> Response:
     try:
         found = await run_in_threadpool(answers().latest_list, token=_token(request), now=datetime.now(UTC))
     except DataError as error:
-        return problem(404, str(error), instance=request.url.path)
+        request_id = request.scope.get("state", {}).get("request_id")
+        return problem(404, str(error), instance=request.url.path, request_id=request_id)
     return JSONResponse(found)
 
 
-def _token(request: Request) -> Token | None:
+def _token(request: Request) -> Token:
+    """Who asks; the guard has let nobody else through."""
     found = request.scope.get("state", {}).get("token")
-    return found if isinstance(found, Token) else None
+    if not isinstance(found, Token):
+        raise PermissionError("a request came past the guard without a token")
+    return found
 
 
 @bentoml.service(name="tenure", threads=4, traffic={"timeout": 60}, metrics={"enabled": False})
@@ -139,8 +144,8 @@ class TenureService:
             return answers().score_accounts(
                 account_ids, as_of=as_of, with_reasons=reasons, token=_token(ctx.request), now=now
             )
-        except TenureError as error:
-            raise bentoml.exceptions.BentoMLException(str(error), error_code=503) from error
+        except DataError as error:
+            raise bentoml.exceptions.NotFound(str(error)) from error
 
 
 def _refuse_excess(rows: int) -> None:
@@ -151,7 +156,7 @@ def _refuse_excess(rows: int) -> None:
 class TooManyRows(bentoml.exceptions.BentoMLException):
     """More rows than one request may hold."""
 
-    error_code = 413
+    error_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 class _Answered(logging.Filter):
@@ -160,8 +165,9 @@ class _Answered(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep failures of ours; the caller was told of its own."""
         error = record.exc_info[1] if record.exc_info else None
-        is_callers = isinstance(error, ValidationError | bentoml.exceptions.BentoMLException)
-        return not is_callers
+        if isinstance(error, bentoml.exceptions.BentoMLException):
+            return bool(error.error_code.value >= HTTPStatus.INTERNAL_SERVER_ERROR)
+        return not isinstance(error, ValidationError)
 
 
 logging.getLogger("bentoml._internal.server.http_app").addFilter(_Answered())

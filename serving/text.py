@@ -83,7 +83,11 @@ def list_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _harmless(value: object) -> object:
-    return "'" + value if isinstance(value, str) and value.startswith(_STARTS_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    # A line break inside a value would begin a line of its own in careless readers.
+    value = " ".join(value.splitlines()) if value.splitlines() != [value] else value
+    return "'" + value if value.startswith(_STARTS_FORMULA) else value
 
 
 def explanation(row: Mapping[str, Any], risk_list: Mapping[str, Any]) -> str:
@@ -99,7 +103,8 @@ def explanation(row: Mapping[str, Any], risk_list: Mapping[str, Any]) -> str:
         lines.append(f"Renewal in {row['days_to_renewal']} days.")
     lines += ["Why:", *(f"  {number}. {reason['text']}" for number, reason in enumerate(row["reasons"], start=1))]
     if not row["reasons"]:
-        lines[-1] = f"Why: no reasons; {risk_list['heading'].lower()}."
+        is_blind = risk_list["heading"].startswith("No")
+        lines[-1] = f"Why: {'no better than the prior' if is_blind else 'no fact stands out'}."
     if play := row["play"]:
         lines.append(f'Do: {play["name"]} ({play["owner"]}); first "{play["step"]}", by {play["due_date"]}.')
     return "\n".join(lines)

@@ -64,7 +64,8 @@ class Play:
         """The step to take first, and its due date: never before `as_of`."""
         if self.deadline is None:
             return self.steps[0], as_of + timedelta(days=self.steps[0].day)
-        left = int(values[self.deadline] or 0)
+        days = values.get(self.deadline)
+        left = 0 if days is None or days != days else int(days)
         step = next((step for step in self.steps if step.day <= left), self.steps[-1])
         return step, as_of + timedelta(days=max(0, left - step.day))
 
@@ -95,8 +96,11 @@ def suggest(
 
 def read_playbooks(path: Path = PLAYBOOKS) -> tuple[Play, ...]:
     """The plays in `path`, checked: known features, at least one condition and one step, unique ids."""
-    document = tomllib.loads(path.read_text(encoding="utf-8"))
-    plays = tuple(_play(entry, path) for entry in document["play"])
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))["play"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{path.name} must be TOML with [[play]] tables; found a fault: {error}.") from error
+    plays = tuple(_play(entry, path) for entry in entries)
     ids = [play.id for play in plays]
     if len(set(ids)) != len(ids):
         raise ConfigurationError(f"{path.name} must name each play once; found {sorted(ids)}. Rename one of them.")
@@ -108,7 +112,7 @@ def _play(entry: Mapping[str, Any], path: Path) -> Play:
         when = tuple(tuple(_condition(name, limits) for name, limits in every.items()) for every in entry["when"])
         steps = tuple(Step(day=step["day"], do=step["do"]) for step in entry["steps"])
         play = Play(**{**entry, "when": when, "steps": steps})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             f"Play '{entry.get('id', '?')}' in {path.name} must have id, name, group, owner, channel, cool_down_days, "
             f"hours, when and steps; found a fault at {error}. Correct it."
