@@ -19,20 +19,12 @@ import pyarrow as pa
 from features import quarantine
 from features.csv_files import quoted
 from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable, MissingColumns
-from features.schema import CONTRACT, Column, Table
+from features.schema import CONTRACT, Table
 from features.settings import Settings, TableSource
 from features.sources import CLEAN, connect, data_errors, open_raw, raw_name
+from features.staging import SQL_TYPES, TIMES, clean_columns, event, relations, staged_sql
 
 QUARANTINE_FILE = "quarantine.parquet"
-
-_SQL_TYPES = {
-    "id": "varchar",
-    "text": "varchar",
-    "number": "double",
-    "boolean": "boolean",
-    "time": "timestamp",
-}
-_TIMES = ("event_at", "known_at")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,24 +188,24 @@ def _refuse_periods_without_end(table: Table, source: TableSource, mapped: Mappi
 
 def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> int:
     """Create `clean.NAME` and `bad_NAME`; return how many rows were read."""
-    staged = _staged_sql(backend, table, source, present)
+    staged = staged_sql(backend, table, source, present)
     undated = quarantine.BrokenRule(
         name="required",
-        broken=f"({_event(table, source)}) is null",
+        broken=f"({event(table, source)}) is null",
         reason=quoted("the row must say when it happened"),
     )
     rule, reason = quarantine.set_aside([*quarantine.row_rules(table, present), undated])
     place = f'{quoted(table.name)} as "table", {quoted(source.path or "query")} as source'
     backend.raw_sql(
         f"create or replace table {CLEAN}.{table.name} as "
-        f"select row_number, {_clean_columns(table, source)} from ({staged}) where ({rule}) is null"
+        f"select row_number, {clean_columns(table, source)} from ({staged}) where ({rule}) is null"
     )
     backend.raw_sql(
         f"create or replace table bad_{table.name} as "
         f"select {place}, row_number, row_hash, {rule} as rule, {reason} as reason "
         f"from ({staged}) where ({rule}) is not null"
     )
-    for name, said, broken in _relations(table, present):
+    for name, said, broken in relations(table, present):
         backend.raw_sql(f"create or replace temp table broken as {broken}")
         backend.raw_sql(
             f"insert into bad_{table.name} select {place}, row_number, row_hash, {quoted(name)}, {quoted(said)} "
@@ -224,100 +216,9 @@ def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present
     return int(backend.raw_sql(f"select count(*) from {raw_name(table.name, source)}").fetchall()[0][0])
 
 
-def _relations(table: Table, present: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Rules that need other rows: name, reason and the row numbers that break them."""
-    clean = f"{CLEAN}.{table.name}"
-    relations = []
-    if table.name != "accounts":
-        strangers = f"select row_number from {clean} where account_id not in (select account_id from {CLEAN}.accounts)"
-        relations.append(("unknown_account", "account_id is in no row of accounts", strangers))
-    if table.key:
-        key = ", ".join(name for name in table.key if name in present)
-        repeats = (
-            f"select row_number from {clean} qualify row_number() over (partition by {key} order by row_number) > 1"
-        )
-        relations.append(("duplicate_key", f"an earlier row has the same {key}", repeats))
-    return relations
-
-
-def _staged_sql(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> str:
-    """Every column of the contract, typed; beside it, as text, each mapped one under `raw_` and its name."""
-    mapped = ", ".join(f"{sql} as {name}" for name, sql in present.items())
-    read = f"select row_number() over () as row_number, {mapped} from {raw_name(table.name, source)}"
-    kinds = {row[0]: row[1] for row in backend.raw_sql(f"describe {read}").fetchall()}
-    given = ", ".join(f"{_as_given(name, source)} as {name}" for name in present)
-    row = " || chr(31) || ".join(f"coalesce({name}::varchar, chr(0))" for name in sorted(present))
-    meant = f"select row_number, md5({row}) as row_hash, {given} from ({read}) as mapped"
-    typed = [
-        f"{_typed(column, kinds[column.name], source)} as {column.name}"
-        if column.name in present
-        else f"null::{_SQL_TYPES[column.kind]} as {column.name}"
-        for column in table.columns
-    ]
-    raw = [f"meant.{name}::varchar as raw_{name}" for name in present]
-    return f"select row_number, row_hash, {', '.join(typed + raw)} from ({meant}) as meant"
-
-
-def _as_given(name: str, source: TableSource) -> str:
-    """The column, or what `[tables.X.values]` says its values mean."""
-    if name not in source.values:
-        return name
-    cases = " ".join(f"when {quoted(given)} then {quoted(meant)}" for given, meant in source.values[name].items())
-    return f"case {name}::varchar {cases} else {name}::varchar end"
-
-
-def _typed(column: Column, kind: str, source: TableSource) -> str:
-    value = f"meant.{column.name}"
-    match column.kind:
-        case "number":
-            number = f"try_cast({value} as double)"
-            return f"case when isfinite({number}) then {number} end"
-        case "boolean":
-            text = f"lower(trim({value}::varchar))"
-            return (
-                f"case when {text} in ('true', 't', '1', '1.0', 'yes', 'y') then true "
-                f"when {text} in ('false', 'f', '0', '0.0', 'no', 'n') then false end"
-            )
-        case "time":
-            return _instant(value, kind, source.timezone)
-    return f"{value}::varchar"
-
-
-def _instant(value: str, kind: str, timezone: str) -> str:
-    """A UTC timestamp. A date is its midnight in UTC, whatever the time zone of the timestamps beside it."""
-    is_zoned = kind == "TIMESTAMP WITH TIME ZONE"
-    text = f"trim({value}::varchar)"
-    if kind == "DATE" or (kind.startswith("TIMESTAMP") and not is_zoned and timezone == "UTC"):
-        read = f"{value}::timestamp"
-    elif kind.startswith("TIMESTAMP"):
-        read = f"{value}::timestamptz at time zone 'UTC'"
-    else:
-        read = (
-            f"case when length({text}) <= 10 then try_cast({text} as date)::timestamp "
-            f"else try_cast({text} as timestamptz) at time zone 'UTC' end"
-        )
-    # A year of two digits would be read as one of antiquity.
-    return f"case when {read} between timestamp '1900-01-01' and timestamp '9999-12-31 23:59:59' then {read} end"
-
-
-def _event(table: Table, source: TableSource) -> str:
-    if source.period is None:
-        return f"({table.event})"
-    # An aggregate is complete, and known, only when its period is over.
-    return f"(period_start + interval 1 {source.period} - interval 1 microsecond)"
-
-
-def _clean_columns(table: Table, source: TableSource) -> str:
-    names = [column.name for column in table.columns if column.name not in _TIMES]
-    event, known = _event(table, source), "known_at"
-    if source.period is not None:
-        known = f"coalesce(known_at, period_start + interval 1 {source.period})"
-    return ", ".join([*names, f"{event}::timestamp as event_at", f"coalesce({known}, {event})::timestamp as known_at"])
-
-
 def _create_empty(backend: ibis.BaseBackend, table: Table) -> None:
-    columns = [f"{column.name} {_SQL_TYPES[column.kind]}" for column in table.columns if column.name not in _TIMES]
-    columns += [f"{name} timestamp" for name in _TIMES]
+    columns = [f"{column.name} {SQL_TYPES[column.kind]}" for column in table.columns if column.name not in TIMES]
+    columns += [f"{name} timestamp" for name in TIMES]
     backend.raw_sql(f"create table {CLEAN}.{table.name} ({', '.join(columns)})")
 
 
