@@ -35,6 +35,8 @@ fix: setup ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## Renew requirements.lock from pyproject.toml
-	$(UV) pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-annotate \
-		--no-header --quiet --output-file requirements.lock
+lock: setup ## Renew requirements.lock from pyproject.toml
+	# uv reads no dependency group of a project that it does not manage: it is shown a copy that it does.
+	mkdir -p .venv/lock && sed '/^managed = false/d' pyproject.toml > .venv/lock/pyproject.toml
+	$(UV) pip compile .venv/lock/pyproject.toml --group .venv/lock/pyproject.toml:dev --universal --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock

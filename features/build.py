@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import reduce
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+from ibis.common.exceptions import IbisError
 
 from features.catalogue import FAMILIES, FEATURE_NAMES, is_connected, is_told
 from features.family import Family, Feature, Measure
 from features.settings import LabelSettings
 from features.snapshots import account_phases
-from features.sources import stored
+from features.sources import keep
 from features.tables import Tables
-from features.windows import Window, beside, instants_table
+from features.windows import instants_table, masked
 
 KEYS = ("account_id", "as_of")
+INSTANTS, ROSTER, WHOLE = "feature_instants", "roster", "whole"
+
+_plans: dict[Any, list[tuple[str, str]]] = {}
+"""The statements of a build by what they depend on: they take longer to compile than small tables to be read."""
 
 
 def feature_table(tables: Tables, instants: Sequence[datetime], label: LabelSettings) -> pa.Table:
@@ -31,47 +36,97 @@ def feature_table(tables: Tables, instants: Sequence[datetime], label: LabelSett
     """
     if not instants:
         raise ValueError("instants must hold at least one instant, got none.")
-    moments = instants_table(tables.backend, instants)
+    moments = instants_table(tables.backend, instants, name=INSTANTS)
+    plan = _plans.get((tables.shape, label))
+    if plan is None:
+        _plans[tables.shape, label] = list(_built(tables, moments, label))
+    else:
+        for name, sql in plan:
+            keep(tables.backend, name, sql)
+    whole = tables.backend.table(f"{WHOLE}_finished")
+    return whole.order_by(["as_of", "account_id"]).to_pyarrow()
+
+
+def _built(tables: Tables, moments: ir.Table, label: LabelSettings) -> Iterator[tuple[str, str]]:
+    """Build the feature table step by step; yields the name and SQL of every step once it is done."""
+
+    def step(name: str, rows: ir.Table | str) -> tuple[str, str]:
+        sql = rows if isinstance(rows, str) else tables.backend.compile(rows)
+        keep(tables.backend, name, sql)
+        return name, sql
+
     phases = account_phases(tables, moments, grace_days=label.grace_days)
-    roster = stored(tables.backend, "roster", phases.filter(phases.phase == "active").select(*KEYS))
-    parts = [_aggregated(family, tables, moments) for family in FAMILIES if is_connected(family, tables)]
-    whole = reduce(beside, parts, roster)
-    whole = _completed(whole, tables)
-    columns = {name: whole[name].cast("double") for name in FEATURE_NAMES}
-    return whole.select(*KEYS, **columns).order_by(["as_of", "account_id"]).to_pyarrow()
-
-
-def _aggregated(family: Family, tables: Tables, instants: ir.Table) -> ir.Table:
-    rows = family.rows(tables, instants)
-    aggregates = {name: item.formula(Window(rows, 1, item.window)) for name, item in family.aggregates().items()}
-    return stored(tables.backend, f"family_{family.name}", rows.group_by(*KEYS).agg(**aggregates))
-
-
-def _completed(whole: ir.Table, tables: Tables) -> ir.Table:
-    """Missing values by rule, then the ratios family by family, then what the sources cannot tell."""
+    yield step(ROSTER, phases.filter(phases.phase == "active").select(*KEYS))
     for family in FAMILIES:
         if is_connected(family, tables):
-            whole = whole.mutate(**{name: _filled(whole[name], item) for name, item in family.aggregates().items()})
-        else:
-            whole = whole.mutate(**{name: ibis.null("double") for name in family.aggregates()})
+            yield step(f"family_{family.name}", _aggregated(family, tables, moments))
+    yield step(f"{WHOLE}_0", _side_by_side(tables))
+    level, pending = 0, [(family, item) for family in FAMILIES for item in family.ratios]
+    while pending:
+        whole, pending = _with_ratios(tables.backend.table(f"{WHOLE}_{level}"), pending, tables)
+        level += 1
+        yield step(f"{WHOLE}_{level}", whole)
+    yield step(f"{WHOLE}_finished", _finished(tables.backend.table(f"{WHOLE}_{level}"), tables))
+
+
+def _aggregated(family: Family, tables: Tables, moments: ir.Table) -> ir.Table:
+    rows = family.rows(tables, moments)
+    values = {name: item.formula(masked(rows, item.window)) for name, item in family.aggregates().items()}
+    numbers = {name: value.cast("int8") if value.type().is_boolean() else value for name, value in values.items()}
+    return rows.group_by(*KEYS).agg(**numbers)
+
+
+def _side_by_side(tables: Tables) -> str:
+    """SQL of the roster with all aggregates beside it, filled by their rule of missing values.
+
+    Text, because an expression that joins dozens of tables takes seconds to compile.
+    """
+    columns, joins = [f"{ROSTER}.{key}" for key in KEYS], []
     for family in FAMILIES:
-        for item in family.ratios:
-            whole = whole.mutate(**{item.name: _old_enough(whole, _filled(item.formula(whole), item), item)})
-    return whole.mutate(
-        **{item.name: _visible(whole, item, family, tables) for family in FAMILIES for item in _features(family)}
-    )
+        name, connected = f"family_{family.name}", is_connected(family, tables)
+        for column, item in family.aggregates().items():
+            found = f"{name}.{column}" if connected else "cast(null as double)"
+            columns.append(f"{_filled(found, item) if connected else found} as {column}")
+        if connected:
+            on = " and ".join(f"{ROSTER}.{key} = {name}.{key}" for key in KEYS)
+            joins.append(f"left join {name} on {on}")
+    return f"select {', '.join(columns)} from {ROSTER} {' '.join(joins)}"
 
 
-def _features(family: Family) -> tuple[Feature, ...]:
-    return (*family.features, *family.ratios)
+def _filled(value: str, item: Measure | Feature) -> str:
+    return f"coalesce({value}, 0)" if item.missing in ("Z", "F") else value
 
 
-def _filled(value: ir.Value, item: Measure | Feature) -> ir.Value:
-    value = value.cast("int8") if value.type().is_boolean() else value
-    return value.fill_null(0) if item.missing in ("Z", "F") else value
+def _with_ratios(
+    whole: ir.Table, pending: list[tuple[Family, Feature]], tables: Tables
+) -> tuple[ir.Table, list[tuple[Family, Feature]]]:
+    """`whole` with every ratio whose columns are there; the others wait for the next step."""
+    ready, waiting = {}, []
+    for family, item in pending:
+        if not is_told(item, family, tables):
+            ready[item.name] = ibis.null("double")
+            continue
+        try:
+            value = item.formula(whole)
+        except (AttributeError, IbisError) as error:
+            waiting.append((family, item))
+            reason = error
+            continue
+        value = value.cast("int8") if value.type().is_boolean() else value
+        value = value.fill_null(0) if item.missing in ("Z", "F") else value
+        ready[item.name] = _old_enough(whole, value, item)
+    if not ready:
+        raise ValueError(f"{[item.name for _, item in waiting]} must read columns that exist: {reason}")
+    return whole.mutate(**ready), waiting
 
 
-def _visible(whole: ir.Table, item: Feature, family: Family, tables: Tables) -> ir.Value:
+def _finished(whole: ir.Table, tables: Tables) -> ir.Table:
+    """The columns of the feature table; what the sources cannot tell is missing."""
+    items = {item.name: (family, item) for family in FAMILIES for item in family.all_features()}
+    return whole.select(*KEYS, **{name: _visible(whole, *items[name], tables) for name in FEATURE_NAMES})
+
+
+def _visible(whole: ir.Table, family: Family, item: Feature, tables: Tables) -> ir.Value:
     if not is_told(item, family, tables):
         return ibis.null("double")
     return _old_enough(whole, whole[item.name].cast("double"), item)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from features.contract import CONTRACT, CONTRACT_BEFORE
+from features import contract, feedback, support, usage
 from features.family import Family, Feature
-from features.feedback import CSAT, INVITATIONS, NPS
-from features.support import BREACHES, SUPPORT
 from features.tables import Tables
-from features.usage import RECENCY, USAGE, USERS
 
-FAMILIES: tuple[Family, ...] = (
-    USAGE, RECENCY, USERS, SUPPORT, BREACHES, NPS, CSAT, INVITATIONS, CONTRACT, CONTRACT_BEFORE,
-)  # fmt: skip
+ROOMS = (usage, support, feedback, contract)
+"""The modules that declare families, in the order of the feature table."""
 
-FEATURES: tuple[Feature, ...] = tuple(feature for family in FAMILIES for feature in (*family.features, *family.ratios))
+FAMILIES: tuple[Family, ...] = tuple(family for room in ROOMS for family in room.FAMILIES)
+FEATURES: tuple[Feature, ...] = tuple(feature for family in FAMILIES for feature in family.all_features())
 FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
 _ANY_OF = {
@@ -34,14 +31,14 @@ def feature(name: str) -> Feature:
 
 def family_of(name: str) -> Family:
     """The family that declares the feature called `name`."""
-    return next(family for family in FAMILIES if any(item.name == name for item in (*family.features, *family.ratios)))
+    return next(family for family in FAMILIES if any(item.name == name for item in family.all_features()))
 
 
 def is_connected(family: Family, tables: Tables) -> bool:
     """Whether the family has rows to look at; scores on tickets are answers too."""
     if family.source == "surveys":
         scored_tickets = tables.has("tickets", "csat") and _meets("tickets.done", tables)
-        return tables.has("surveys") or (family is CSAT and scored_tickets)
+        return tables.has("surveys") or (family.name == "csat" and scored_tickets)
     return tables.has(family.source)
 
 
@@ -59,9 +56,7 @@ def _meets(need: str, tables: Tables) -> bool:
 
 def told_features(tables: Tables) -> tuple[Feature, ...]:
     """The features that the company's sources can tell, in catalogue order."""
-    return tuple(
-        item for family in FAMILIES for item in (*family.features, *family.ratios) if is_told(item, family, tables)
-    )
+    return tuple(item for family in FAMILIES for item in family.all_features() if is_told(item, family, tables))
 
 
 def grade(item: Feature, tables: Tables) -> str:

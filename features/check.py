@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from features.catalogue import FEATURES, told_features
+from features.data_contract import CONTRACT
 from features.maturity import Maturity, advice, maturity, windows_that_work
-from features.schema import CONTRACT, Table
+from features.schema import Table
 from features.settings import Settings
 from features.snapshots import data_span
 from features.tables import Tables

@@ -59,6 +59,7 @@ def _contracts_before(tables: Tables, instants: ir.Table) -> ir.Table:
 CONTRACT = Family(
     name="contract",
     source="accounts",
+    owner="revenue operations",
     rows=_contracts,
     measures=(
         Measure("mrr", lambda contract: contract.live_mrr.sum(), missing="E"),
@@ -116,6 +117,7 @@ def _only_positive(value: ir.NumericValue) -> ir.NumericValue:
 CONTRACT_BEFORE = Family(
     name="contract_before",
     source="accounts",
+    owner="revenue operations",
     rows=_contracts_before,
     measures=(
         Measure("mrr_before", lambda contract: contract.live_mrr.sum(), missing="E"),
@@ -140,3 +142,5 @@ CONTRACT_BEFORE = Family(
         ),
     ),
 )  # fmt: skip
+
+FAMILIES = (CONTRACT, CONTRACT_BEFORE)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import ibis
 import ibis.expr.types as ir
 
+from features.examples import Example
 from features.tables import Tables
 from features.windows import Window
 
@@ -48,9 +49,13 @@ class Feature:
     """+1 raises risk, -1 lowers it, 0 lets the model learn."""
     group: Group
     actionable: bool
+    examples: tuple[Example, ...] = ()
+    """Small accounts for which the value was worked out by hand; they document the feature and are its test."""
     window: int | None = None
     needs: tuple[str, ...] = ()
     """`table.column` pairs without which the feature is missing."""
+    levels: tuple[str, ...] = ()
+    """Of a class: what the values 0, 1, 2, … stand for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,9 @@ class Family:
 
     name: str
     source: str
+    """The table without which all of the family is missing."""
+    owner: str
+    """Who answers for what the features mean."""
     rows: Callable[[Tables, ir.Table], ir.Table]
     """Tables and instants → rows with account_id, as_of, age_days and the columns that formulas read."""
     measures: tuple[Measure, ...] = ()
@@ -70,6 +78,10 @@ class Family:
         """All that is aggregated over the family's rows, by name."""
         items: tuple[Measure | Feature, ...] = (*self.measures, *self.features)
         return {item.name: item for item in items}
+
+    def all_features(self) -> tuple[Feature, ...]:
+        """The family's columns of the feature table."""
+        return (*self.features, *self.ratios)
 
 
 def exact(value: ir.NumericValue) -> ir.DecimalValue:

@@ -65,6 +65,7 @@ def _invitations(tables: Tables, instants: ir.Table) -> ir.Table:
 NPS = Family(
     name="nps",
     source="surveys",
+    owner="customer success operations",
     rows=_nps,
     measures=(
         Measure("nps_answers_182d", lambda answer: answer.answer.sum(), window=182),
@@ -116,6 +117,7 @@ NPS = Family(
 CSAT = Family(
     name="csat",
     source="surveys",
+    owner="customer success operations",
     rows=_csat,
     features=(
         Feature(
@@ -138,6 +140,7 @@ CSAT = Family(
 INVITATIONS = Family(
     name="invitations",
     source="surveys",
+    owner="customer success operations",
     rows=_invitations,
     measures=(
         Measure("survey_invitations_364d", lambda survey: survey.invitation.sum(), window=364),
@@ -166,3 +169,5 @@ INVITATIONS = Family(
         ),
     ),
 )  # fmt: skip
+
+FAMILIES = (NPS, CSAT, INVITATIONS)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import ibis
 import ibis.expr.types as ir
 
-from features.schema import CONTRACTS
+from features.data_contract import CONTRACTS
 from features.tables import Tables
 from features.windows import TIMESTAMP, beside, first_of_months, known_before, known_outcome
 

@@ -78,8 +78,13 @@ def raw_name(name: str, source: TableSource) -> str:
 
 def stored(backend: ibis.BaseBackend, name: str, rows: ir.Table) -> ir.Table:
     """`rows` computed now and kept as the table `name`."""
-    backend.raw_sql(f"create or replace table {name} as {backend.compile(rows)}")
+    keep(backend, name, backend.compile(rows))
     return backend.table(name)
+
+
+def keep(backend: ibis.BaseBackend, name: str, sql: str) -> None:
+    """Compute a query now and keep its rows as the table `name`."""
+    backend.raw_sql(f"create or replace table {name} as {sql}")
 
 
 def is_stored(backend: ibis.BaseBackend, name: str) -> bool:

@@ -47,6 +47,7 @@ def _breaches(tables: Tables, instants: ir.Table) -> ir.Table:
 SUPPORT = Family(
     name="support",
     source="tickets",
+    owner="support operations",
     rows=_tickets,
     measures=(Measure("tickets_opened_91d", lambda ticket: ticket.ticket.sum(), window=91),),
     features=(
@@ -122,6 +123,7 @@ SUPPORT = Family(
 BREACHES = Family(
     name="breaches",
     source="tickets",
+    owner="support operations",
     rows=_breaches,
     features=(
         Feature(
@@ -134,3 +136,5 @@ BREACHES = Family(
         ),
     ),
 )  # fmt: skip
+
+FAMILIES = (SUPPORT, BREACHES)

@@ -7,7 +7,7 @@ happened, and `known_at`, when the row reached the warehouse: where the source d
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import available_timezones
@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from features import quarantine
 from features.csv_files import quoted
+from features.data_contract import CONTRACT
 from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable, MissingColumns
-from features.schema import CONTRACT, Table
+from features.rollup import roll_up
+from features.schema import Table
 from features.settings import Settings, TableSource
 from features.sources import CLEAN, connect, data_errors, open_raw, raw_name
 from features.staging import SQL_TYPES, TIMES, clean_columns, event, relations, staged_sql
@@ -54,6 +56,12 @@ class Tables:
         """The clean table `name`; it has no rows where the source is not connected."""
         return self.backend.table(name, database=CLEAN)
 
+    @property
+    def shape(self) -> Hashable:
+        """What queries over the tables depend on, beside the rows: the engine, and which columns there are."""
+        columns = frozenset((name, loaded.columns) for name, loaded in self.loaded.items())
+        return self.backend.name, columns, self.usage_period
+
     def has(self, name: str, column: str | None = None) -> bool:
         """Whether the source of `name` is connected and, if asked, carries `column`."""
         return name in self.loaded and (column is None or column in self.loaded[name].columns)
@@ -79,6 +87,8 @@ def open_tables(settings: Settings, *, now: datetime) -> Tables:
             _create_empty(backend, table)
     _require_churn_source(loaded)
     _add_csat_answers(backend, loaded)
+    has_core = "usage" in loaded and "is_core" in loaded["usage"].columns
+    roll_up(backend, f"{CLEAN}.usage", has_core=has_core)
     path = settings.state_dir / QUARANTINE_FILE
     found = quarantine.with_first_seen(pa.concat_tables(bad), path, now)
     _write(found, settings)

@@ -11,8 +11,8 @@ from operator import add
 import ibis
 import ibis.expr.types as ir
 
+from features.examples import example
 from features.family import Family, Feature, Measure, log_change, ratio
-from features.rollup import usage_days, user_days
 from features.tables import Tables
 from features.windows import Window, known_before
 
@@ -21,15 +21,15 @@ _LONGEST = 28 * 7
 
 
 def _recent_days(tables: Tables, instants: ir.Table) -> ir.Table:
-    return known_before(usage_days(tables), instants, within_days=_LONGEST)
+    return known_before(tables["account_days"], instants, within_days=_LONGEST)
 
 
 def _all_days(tables: Tables, instants: ir.Table) -> ir.Table:
-    return known_before(usage_days(tables), instants)
+    return known_before(tables["account_days"], instants)
 
 
 def _recent_user_days(tables: Tables, instants: ir.Table) -> ir.Table:
-    return known_before(user_days(tables), instants, within_days=28)
+    return known_before(tables["user_days"], instants, within_days=28)
 
 
 def _core_before(number: int) -> Measure:
@@ -53,6 +53,7 @@ def _own_z(row: ir.Table) -> ir.FloatingValue:
 USAGE = Family(
     name="usage",
     source="usage",
+    owner="product analytics",
     rows=_recent_days,
     measures=(
         Measure("core_28d", lambda day: day.core.sum(), window=28),
@@ -67,6 +68,10 @@ USAGE = Family(
             label="days with use in the last 28",
             meaning="Days with any event in the 28 days before `as_of`.",
             unit="days", window=28, missing="Z", sign=-1, group="usage", actionable=True, needs=("usage.day",),
+            examples=(
+                example(2, "two uses on one day are one day", usage="event_at; -1@08:00; -1@09:00; -28; -29"),
+                example(0, "nobody used it", usage=""),
+            ),
         ),
     ),
     ratios=(
@@ -90,6 +95,7 @@ USAGE = Family(
 RECENCY = Family(
     name="recency",
     source="usage",
+    owner="product analytics",
     rows=_all_days,
     features=(
         Feature(
@@ -118,6 +124,7 @@ def _users(day: Window) -> ir.NumericValue:
 USERS = Family(
     name="users",
     source="usage",
+    owner="product analytics",
     rows=_recent_user_days,
     features=(
         Feature(
@@ -172,3 +179,5 @@ USERS = Family(
         ),
     ),
 )  # fmt: skip
+
+FAMILIES = (USAGE, RECENCY, USERS)

@@ -36,10 +36,10 @@ def first_of_months(start: datetime, end: datetime) -> list[datetime]:
     return months
 
 
-def instants_table(backend: ibis.BaseBackend, instants: Sequence[datetime]) -> ir.Table:
+def instants_table(backend: ibis.BaseBackend, instants: Sequence[datetime], *, name: str | None = None) -> ir.Table:
     """The instants as a table of the engine with the one column `as_of`."""
     listed = ", ".join(f"(timestamp '{instant}')" for instant in sorted(set(instants)))
-    name = "instants_" + hashlib.sha256(listed.encode()).hexdigest()[:16]
+    name = name or "instants_" + hashlib.sha256(listed.encode()).hexdigest()[:16]
     backend.raw_sql(f"create or replace table {name} as select as_of from (values {listed}) as v(as_of)")
     return backend.table(name)
 
@@ -111,3 +111,14 @@ class Window:
         if self._last is not None and last > self._last:
             raise ValueError(f"days must end within the window of {self._last} days, got {last}.")
         return Window(self._rows, first, last)
+
+
+def masked(rows: ir.Table, window: int | None) -> Window:
+    """`rows` seen through the last `window` days, or through all of the past."""
+    return Window(rows, 1, window)
+
+
+def newest_version(seen: ir.Table, *key: str) -> ir.Table:
+    """Of rows beside instants the version of each `key` that was known last: one row per account, key and instant."""
+    newest = ibis.window(group_by=["account_id", *key, "as_of"], order_by=[seen.known_at.desc(), seen.event_at.desc()])
+    return seen.mutate(version=ibis.row_number().over(newest)).filter(ibis._.version == 0).drop("version")

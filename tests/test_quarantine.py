@@ -300,7 +300,7 @@ def test_another_table_may_be_empty(company):
 def test_a_table_that_the_contract_does_not_know_is_refused_with_a_way_on(company):
     small_company(company).map("ticket", 'path = "tickets.csv"')
 
-    error = refused(company, ConfigurationError, r"'surveys'\]; found 'ticket'\..*write \[sources\.ticket\]")
+    error = refused(company, ConfigurationError, r"; found 'ticket'\..*write \[sources\.ticket\]")
 
     assert error.exit_code == 78
 
