@@ -52,4 +52,3 @@ def test_the_value_is_the_one_worked_out_by_hand(rows, name, account, example):
     else:
         assert found == pytest.approx(example.value, abs=1e-7)
         assert math.isfinite(found)
-
