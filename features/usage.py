@@ -1,6 +1,6 @@
-"""How much, how widely and how recently an account uses the product.
+"""How much, how steadily and how recently an account uses the product.
 
-Source: `usage`. Needs days: from monthly aggregates these features cannot be told and are missing.
+Source: `usage`, by the day. From monthly aggregates these features cannot be told and are missing.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import ibis
 import ibis.expr.types as ir
 
 from features.examples import example
-from features.family import Family, Feature, Measure, log_change, ratio
+from features.family import Family, Feature, Measure, flag, log_change, ratio
 from features.tables import Tables
-from features.windows import Window, known_before
+from features.windows import known_before
+
+FROZEN_DAYS = 90
+"""Days without core use after which an account counts as frozen."""
 
 _EARLIER_WINDOWS = range(1, 7)
 _LONGEST = 28 * 7
@@ -26,10 +29,6 @@ def _recent_days(tables: Tables, instants: ir.Table) -> ir.Table:
 
 def _all_days(tables: Tables, instants: ir.Table) -> ir.Table:
     return known_before(tables["account_days"], instants)
-
-
-def _recent_user_days(tables: Tables, instants: ir.Table) -> ir.Table:
-    return known_before(tables["user_days"], instants, within_days=28)
 
 
 def _core_before(number: int) -> Measure:
@@ -50,6 +49,12 @@ def _own_z(row: ir.Table) -> ir.FloatingValue:
     return (n >= 3).ifelse(value, ibis.null("double"))
 
 
+def _frozen(row: ir.Table) -> ir.BooleanValue:
+    """Whether core use rests, counted from the start where there was none."""
+    never = row.days_since_core_use.isnull()
+    return ibis.ifelse(never, row.tenure_days >= FROZEN_DAYS, row.days_since_core_use > FROZEN_DAYS)
+
+
 USAGE = Family(
     name="usage",
     source="usage",
@@ -59,6 +64,10 @@ USAGE = Family(
         Measure("core_28d", lambda day: day.core.sum(), window=28),
         Measure("core_91d", lambda day: day.core.sum(), window=91),
         Measure("minutes_28d", lambda day: day.minutes.sum(), window=28),
+        Measure("events_7d", lambda day: day.events.sum(), window=7),
+        Measure("events_28d", lambda day: day.events.sum(), window=28),
+        Measure("errors_7d", lambda day: day.errors.sum(), window=7),
+        Measure("errors_28d", lambda day: day.errors.sum(), window=28),
         *(_core_before(number) for number in _EARLIER_WINDOWS),
     ),
     features=(
@@ -69,8 +78,32 @@ USAGE = Family(
             meaning="Days with any event in the 28 days before `as_of`.",
             unit="days", window=28, missing="Z", sign=-1, group="usage", actionable=True, needs=("usage.day",),
             examples=(
-                example(2, "two uses on one day are one day", usage="event_at; -1@08:00; -1@09:00; -28; -29"),
-                example(0, "nobody used it", usage=""),
+                example(2, "two uses on one day are one day; day 29 is out", usage="event_at; -1; -1@9:00; -28; -29"),
+                example(0, "nobody used it"),
+            ),
+        ),
+        Feature(
+            name="failed_jobs_28d",
+            formula=lambda day: day.failed_jobs.sum(),
+            label="failed runs in the last 28 days",
+            meaning="Events of the kind job_failed in the 28 days before `as_of`.",
+            unit="runs", window=28, missing="Z", sign=1, group="reliability", actionable=True,
+            needs=("usage.day", "usage.kind"),
+            examples=(
+                example(2, "one is too old", usage="event_at kind; -3 job_failed; -3 job_failed; -29 job_failed"),
+                example(0, "an action is no failed run", usage="event_at kind; -3 action"),
+            ),
+        ),
+        Feature(
+            name="bulk_exports_28d",
+            formula=lambda day: day.exports.sum(),
+            label="full exports of data in the last 28 days",
+            meaning="Events of the kind export in the 28 days before `as_of`; who packs up may be leaving.",
+            unit="exports", window=28, missing="Z", sign=1, group="engagement", actionable=True,
+            needs=("usage.day", "usage.kind"),
+            examples=(
+                example(1, "the one of the instant itself is not seen", usage="event_at kind; -28 export; 0 export"),
+                example(0, "no export", usage="event_at kind; -28 login"),
             ),
         ),
     ),
@@ -81,6 +114,11 @@ USAGE = Family(
             label="core use of the last 28 days against the 63 days before",
             meaning="ln((x28 + 1) / ((x91 - x28) · 28/63 + 1)) over core events.",
             unit="log ratio", window=91, missing="H", sign=-1, group="usage", actionable=True, needs=("usage.day",),
+            examples=(
+                example(-0.6808770, "ln(41 / 81)", usage="event_at quantity is_core; -1 40 true; -60 180 true"),
+                example(0, "100 and 225 are one pace", usage="event_at quantity is_core; -1 100 true; -91 225 true"),
+                example(None, "a customer for 90 days", contracts="start_at mrr; -90 1", usage="event_at; -1"),
+            ),
         ),
         Feature(
             name="usage_own_z_28d",
@@ -88,6 +126,23 @@ USAGE = Family(
             label="core use against the account's own six months before",
             meaning="(x28 - mean of the six earlier 28-day windows) / (their population sd + 1); 3 windows needed.",
             unit="sd", window=112, missing="H", sign=-1, group="usage", actionable=True, needs=("usage.day",),
+            examples=(
+                example(-5.3655465, "60 after 100, 110, 90, 105, 95, 100", usage="""event_at quantity is_core;
+                    -1 60 true; -29 100 true; -57 110 true; -85 90 true; -113 105 true; -141 95 true; -169 100 true"""),
+                example(None, "two windows before", contracts="start_at mrr; -111 1", usage="event_at; -1"),
+            ),
+        ),
+        Feature(
+            name="error_rate_7v28",
+            formula=lambda row: ratio(row.errors_7d, row.events_7d) - ratio(row.errors_28d, row.events_28d),
+            label="share of errors in the last week against the last 28 days",
+            meaning="Errors / events of 7 days minus errors / events of 28 days.",
+            unit="share", window=28, missing="D", sign=1, group="reliability", actionable=True,
+            needs=("usage.day", "usage.is_error"),
+            examples=(
+                example(0.25, "1 of 2 and 1 of 4", usage="event_at is_error; -1 yes; -7 no; -8 no; -28 no; -29 yes"),
+                example(None, "no use in the week", usage="event_at is_error; -8 yes"),
+            ),
         ),
     ),
 )  # fmt: skip
@@ -104,6 +159,10 @@ RECENCY = Family(
             label="days since the last use",
             meaning="Days from the last event to `as_of`; 1 for yesterday.",
             unit="days", missing="E", sign=1, group="usage", actionable=True, needs=("usage.day",),
+            examples=(
+                example(3, "the one of the instant is not seen", usage="event_at; -3@23:59; -40; 0"),
+                example(None, "never"),
+            ),
         ),
         Feature(
             name="days_since_core_use",
@@ -111,73 +170,27 @@ RECENCY = Family(
             label="days since the last core use",
             meaning="Days from the last core event to `as_of`; 1 for yesterday.",
             unit="days", missing="E", sign=1, group="usage", actionable=True, needs=("usage.day",),
-        ),
-    ),
-)  # fmt: skip
-
-
-def _users(day: Window) -> ir.NumericValue:
-    """Distinct users; where the source only counts them, the largest count of the window."""
-    return ibis.coalesce(day.user_id.nunique().nullif(0).cast("double"), day.n_users.max())
-
-
-USERS = Family(
-    name="users",
-    source="usage",
-    owner="product analytics",
-    rows=_recent_user_days,
-    features=(
-        Feature(
-            name="active_users_7d",
-            formula=_users,
-            label="active users in the last 7 days",
-            meaning="Distinct users with an event in the 7 days before `as_of`.",
-            unit="users", window=7, missing="Z", sign=-1, group="usage", actionable=True,
-            needs=("usage.day", "usage.users"),
-        ),
-        Feature(
-            name="active_users_28d",
-            formula=_users,
-            label="active users in the last 28 days",
-            meaning="Distinct users with an event in the 28 days before `as_of`.",
-            unit="users", window=28, missing="Z", sign=-1, group="usage", actionable=True,
-            needs=("usage.day", "usage.users"),
+            examples=(
+                example(9, "later use is not core", usage="event_at is_core; -3 no; -9 yes"),
+                example(None, "no core use", usage="event_at is_core; -3 no"),
+            ),
         ),
     ),
     ratios=(
         Feature(
-            name="core_actions_per_user_28d",
-            formula=lambda row: ratio(row.core_28d, row.active_users_28d),
-            label="core actions per active user in the last 28 days",
-            meaning="Core events / active users, 28 days.",
-            unit="per user", window=28, missing="D", sign=-1, group="usage", actionable=True,
-            needs=("usage.day", "usage.users"),
-        ),
-        Feature(
-            name="wau_mau_ratio_28d",
-            formula=lambda row: ratio(row.active_users_7d, row.active_users_28d),
-            label="share of the month's users who were active in the last week",
-            meaning="active_users_7d / active_users_28d.",
-            unit="share", window=28, missing="D", sign=-1, group="usage", actionable=True,
-            needs=("usage.day", "usage.users"),
-        ),
-        Feature(
-            name="seat_utilisation_28d",
-            formula=lambda row: ratio(row.active_users_28d, row.seats),
-            label="share of the seats in use",
-            meaning="active_users_28d / seats held at `as_of`; above 1 where more users than seats were active.",
-            unit="share", window=28, missing="D", sign=-1, group="adoption", actionable=True,
-            needs=("usage.day", "usage.users", "contracts.seats"),
-        ),
-        Feature(
-            name="active_minutes_28d",
-            formula=lambda row: ratio(row.minutes_28d, row.active_users_28d),
-            label="minutes per active user in the last 28 days",
-            meaning="Minutes / active users, 28 days; long may mean stuck.",
-            unit="minutes", window=28, missing="D", sign=0, group="usage", actionable=False,
-            needs=("usage.day", "usage.users", "usage.minutes"),
+            name="is_frozen_90d",
+            formula=lambda row: flag(_frozen(row)),
+            label="no core use for 90 days",
+            meaning="No core event in the 90 days before `as_of`, nor a start within them.",
+            unit="0/1", window=90, missing="F", sign=1, group="usage", actionable=True, needs=("usage.day",),
+            examples=(
+                example(1, "core use ended 91 days ago", usage="event_at is_core; -91@23:00 yes; -3 no"),
+                example(0, "90 days ago is in the window", usage="event_at is_core; -90 yes"),
+                example(0, "a new account that has not begun", contracts="start_at mrr; -89 1"),
+                example(1, "an older one that never began", contracts="start_at mrr; -90 1"),
+            ),
         ),
     ),
 )  # fmt: skip
 
-FAMILIES = (USAGE, RECENCY, USERS)
+FAMILIES = (USAGE, RECENCY)

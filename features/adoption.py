@@ -1,0 +1,130 @@
+"""How much of what was bought is used.
+
+Sources: `usage` by product feature and day, `entitlements`: the product features that the account has bought, as
+known at the instant.
+"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+from features.examples import example
+from features.family import Family, Feature, Measure, ratio
+from features.tables import Tables
+from features.windows import age_days, known_before, known_outcome, masked, newest_version
+
+_LONG = 91
+_BOUGHT = "feature_id module_id event_at; plan core -400; chat talk -400; call talk -400; mail talk 3"
+"""Three features in two modules; the fourth is bought later."""
+
+
+def _use(tables: Tables, instants: ir.Table) -> ir.Table:
+    return known_before(tables["feature_days"], instants, within_days=_LONG)
+
+
+def _bought(tables: Tables, instants: ir.Table) -> ir.Table:
+    """One row per feature bought: whether it was used, and how long it has been out."""
+    bought = newest_version(known_before(tables["entitlements"], instants), "feature_id")
+    seen = _use(tables, instants)
+    through = masked(seen, _LONG)
+    use = seen.group_by("account_id", "as_of", "feature_id").agg(
+        core_used=(through.days(1, 28).core.sum() > 0).cast("int8"), used=ibis.literal(1)
+    )
+    rows = bought.left_join(use, ["account_id", "as_of", "feature_id"])
+    module = ibis.coalesce(rows.module_id, rows.feature_id)
+    released = known_outcome(rows.released_at, rows.as_of)
+    return rows.select(
+        "account_id",
+        "as_of",
+        age_days=age_days(released, rows.as_of),
+        bought=ibis.literal(1),
+        core_used=rows.core_used.fill_null(0),
+        used=rows.used.fill_null(0),
+        module=module,
+        used_module=ibis.ifelse(rows.used == 1, module, ibis.null("string")),
+    )
+
+
+PRODUCT = Family(
+    name="product_features",
+    source="usage",
+    owner="product analytics",
+    rows=_use,
+    features=(
+        Feature(
+            name="integrations_active_28d",
+            formula=lambda day: ibis.ifelse(
+                day.kind == "integration", ibis.coalesce(day.feature_id, "integration"), ibis.null("string")
+            ).nunique(),
+            label="integrations with traffic in the last 28 days",
+            meaning="Distinct integrations (`feature_id` of the kind integration) with an event in 28 days.",
+            unit="integrations", window=28, missing="Z", sign=-1, group="adoption", actionable=True,
+            needs=("usage.day", "usage.kind"),
+            examples=(
+                example(2, "crm twice, one too old", usage="""event_at kind feature_id; -1 integration crm;
+                    -2 integration crm; -28 integration erp; -29 integration hr; -3 action plan"""),
+                example(0, "no integration", usage="event_at kind feature_id; -1 action plan"),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+BOUGHT = Family(
+    name="bought_features",
+    source="entitlements",
+    owner="product analytics",
+    rows=_bought,
+    measures=(
+        Measure("features_bought", lambda item: item.bought.sum()),
+        Measure("modules_bought", lambda item: item.module.nunique()),
+        Measure("modules_used_91d", lambda item: item.used_module.nunique()),
+        Measure("core_features_used_28d", lambda item: item.core_used.sum()),
+        Measure("features_new_91d", lambda item: item.bought.sum(), window=_LONG),
+        Measure("features_new_used_91d", lambda item: item.used.sum(), window=_LONG),
+    ),
+    ratios=(
+        Feature(
+            name="modules_unused_91d",
+            formula=lambda row: row.modules_bought - row.modules_used_91d,
+            label="modules bought and unused for 91 days",
+            meaning="Modules bought (features where none are named) without any use in the 91 days before `as_of`.",
+            unit="modules", window=_LONG, missing="Z", sign=1, group="adoption", actionable=True,
+            needs=("usage.day", "usage.feature_id"),
+            examples=(
+                example(1, "talk is unused", entitlements=_BOUGHT, usage="event_at feature_id; -91 plan; -92 chat"),
+                example(0, "one feature used is its module used", entitlements=_BOUGHT,
+                        usage="event_at feature_id; -5 plan; -6 call"),
+            ),
+        ),
+        Feature(
+            name="feature_breadth_ratio_28d",
+            formula=lambda row: ratio(row.core_features_used_28d, row.features_bought),
+            label="share of the features bought that are in core use",
+            meaning="Bought features with core use in 28 days / features bought.",
+            unit="share", window=28, missing="D", sign=-1, group="adoption", actionable=True,
+            needs=("usage.day", "usage.feature_id"),
+            examples=(
+                example(1 / 3, "chat is not core, call too old, x not bought", entitlements=_BOUGHT,
+                        usage="event_at feature_id is_core; -28 plan yes; -1 chat no; -29 call yes; -1 x yes"),
+                example(None, "nothing bought", usage="event_at feature_id; -1 plan"),
+            ),
+        ),
+        Feature(
+            name="new_feature_adopted_91d",
+            formula=lambda row: ratio(row.features_new_used_91d, row.features_new_91d),
+            label="share of the features of the last 91 days that were tried",
+            meaning="Bought features released in the 91 days before `as_of` and used since / all released then.",
+            unit="share", window=_LONG, missing="D", sign=-1, group="adoption", actionable=True,
+            needs=("usage.day", "usage.feature_id", "entitlements.released_at"),
+            examples=(
+                example(0.5, "one of two; old ones do not count",
+                        entitlements="feature_id released_at event_at; a -91 -91; b -10 -10; c -92 -92; d 5 -400",
+                        usage="event_at feature_id; -9 b; -9 c; -9 d"),
+                example(None, "nothing new", entitlements="feature_id released_at; a -300"),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+FAMILIES = (PRODUCT, BOUGHT)
