@@ -79,7 +79,9 @@ def _before_start(tables: Tables, name: str) -> int:
     accounts = tables["accounts"]
     starts = accounts.group_by("account_id").agg(start_at=accounts.started_at.min())
     rows = tables[name].join(starts, "account_id")
-    return int(rows.filter(rows.event_at < rows.start_at).count().to_pyarrow().as_py())
+    early = rows.filter(rows.event_at < rows.start_at)
+    count = early.events.sum() if name == "usage" else early.count()
+    return int(count.to_pyarrow().as_py() or 0)
 
 
 def _missing_features(tables: Tables) -> list[str]:

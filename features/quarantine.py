@@ -56,7 +56,7 @@ def row_rules(table: Table, present: Mapping[str, Any]) -> list[BrokenRule]:
 
 
 def _column_rules(column: Column) -> list[BrokenRule]:
-    name, found = column.name, f"', found ' || coalesce(raw_{column.name}, 'nothing')"
+    name, found = column.name, f"', found ' || coalesce(raw_{column.name}::varchar, 'nothing')"
     rules = []
     if column.required:
         empty = f"trim({name}) = '' or {name} is null" if column.kind in ("id", "text") else f"raw_{name} is null"
@@ -131,3 +131,10 @@ def write(quarantine: pa.Table, path: Path) -> None:
 def read_bad(backend: ibis.BaseBackend, name: str) -> pa.Table:
     """The rows that staging set aside, without `first_seen`."""
     return backend.table(name).order_by("row_number").to_pyarrow()
+
+
+def read_files(paths: list[Path]) -> pa.Table:
+    """The rows that were set aside when usage was rolled up, without `first_seen`."""
+    if not paths:
+        return SCHEMA.remove(SCHEMA.get_field_index("first_seen")).empty_table()
+    return pa.concat_tables([pq.read_table(path) for path in paths]).drop_columns("account_id")

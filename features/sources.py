@@ -40,8 +40,9 @@ def open_raw(backend: ibis.BaseBackend, settings: Settings) -> None:
         if source.path is not None:
             _open_file(backend, name, settings.resolve(source.path), source.path)
     for name, source in named.items():
-        if source.query is not None:
-            _run_query(backend, name, source)
+        # The query of usage may be long: it is run only when what it reads has changed.
+        if source.query is not None and name != "usage":
+            run_query(backend, name, source)
 
 
 def _open_file(backend: ibis.BaseBackend, name: str, path: Path, shown: str) -> None:
@@ -61,7 +62,8 @@ def _open_file(backend: ibis.BaseBackend, name: str, path: Path, shown: str) -> 
         backend.raw_sql(f'create view {RAW}."{name}" as select * from {reader}')
 
 
-def _run_query(backend: ibis.BaseBackend, name: str, source: TableSource) -> None:
+def run_query(backend: ibis.BaseBackend, name: str, source: TableSource) -> None:
+    """Run the query of `name` over the raw views, and keep its rows."""
     # Materialised, so that row numbers in the quarantine stay the same however often it is read.
     with data_errors(name):
         backend.raw_sql(f"set search_path = '{RAW}'")
@@ -69,6 +71,27 @@ def _run_query(backend: ibis.BaseBackend, name: str, source: TableSource) -> Non
             backend.raw_sql(f'create or replace table {RAW}."{name}__query" as {source.query}')
         finally:
             backend.raw_sql("set search_path = 'main'")
+
+
+def files(settings: Settings, name: str) -> tuple[Path, ...]:
+    """The files that the raw rows of `name` are made of; of a query all files of the company."""
+    source = {**settings.sources, **settings.tables}[name]
+    if source.path is not None:
+        import glob
+
+        return tuple(Path(path) for path in sorted(glob.glob(str(settings.resolve(source.path)))))
+    named = {**settings.sources, **settings.tables}
+    return tuple(settings.resolve(item.path) for item in named.values() if item.path is not None)
+
+
+def reader(name: str, path: Path) -> str:
+    """SQL that reads one file."""
+    return csv_reader(name, path) if path.suffix.lower() != ".parquet" else f"read_parquet({quoted(path)})"
+
+
+def is_whole(source: TableSource) -> bool:
+    """Whether the rows of `source` can only be read all together."""
+    return source.query is not None
 
 
 def raw_name(name: str, source: TableSource) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import ibis
 
+from features import quarantine
 from features.csv_files import quoted
 from features.schema import Column, Table
 from features.settings import TableSource
-from features.sources import CLEAN, raw_name
+from features.sources import CLEAN
 
 SQL_TYPES = {
     "id": "varchar",
@@ -22,10 +23,16 @@ TIMES = ("event_at", "known_at")
 """Columns that every clean table has beside its own."""
 
 
-def staged_sql(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> str:
-    """Every column of the contract, typed; beside it, as text, each mapped one under `raw_` and its name."""
+def staged_sql(
+    backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str], raw: str
+) -> str:
+    """Every column of the contract, typed; beside it, as read, each mapped one under `raw_` and its name.
+
+    `raw` is a table, view or reader of the raw rows. `row_number` and `row_hash` cost a pass of their own over the
+    rows: a query that does not ask for them does not pay.
+    """
     mapped = ", ".join(f"{sql} as {name}" for name, sql in present.items())
-    read = f"select row_number() over () as row_number, {mapped} from {raw_name(table.name, source)}"
+    read = f"select row_number() over () as row_number, {mapped} from {raw}"
     kinds = {row[0]: row[1] for row in backend.raw_sql(f"describe {read}").fetchall()}
     given = ", ".join(f"{_as_given(name, source)} as {name}" for name in present)
     row = " || chr(31) || ".join(f"coalesce({name}::varchar, chr(0))" for name in sorted(present))
@@ -36,8 +43,18 @@ def staged_sql(backend: ibis.BaseBackend, table: Table, source: TableSource, pre
         else f"null::{SQL_TYPES[column.kind]} as {column.name}"
         for column in table.columns
     ]
-    raw = [f"meant.{name}::varchar as raw_{name}" for name in present]
-    return f"select row_number, row_hash, {', '.join(typed + raw)} from ({meant}) as meant"
+    raw_values = [f"meant.{name} as raw_{name}" for name in present]
+    return f"select row_number, row_hash, {', '.join(typed + raw_values)} from ({meant}) as meant"
+
+
+def broken_rule(table: Table, source: TableSource, present: Mapping[str, str]) -> tuple[str, str]:
+    """SQL of the name and the reason of the first rule that a staged row breaks by itself; null for a good row."""
+    undated = quarantine.BrokenRule(
+        name="required",
+        broken=f"({event(table, source)}) is null",
+        reason=quoted("the row must say when it happened"),
+    )
+    return quarantine.set_aside([*quarantine.row_rules(table, present), undated])
 
 
 def relations(table: Table, present: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -89,6 +106,8 @@ def _typed(column: Column, kind: str, source: TableSource) -> str:
         case "number":
             number = f"try_cast({value} as double)"
             return f"case when isfinite({number}) then {number} end"
+        case "boolean" if kind == "BOOLEAN":
+            return value
         case "boolean":
             text = f"lower(trim({value}::varchar))"
             return (

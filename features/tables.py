@@ -7,10 +7,9 @@ happened, and `known_at`, when the row reached the warehouse: where the source d
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import available_timezones
 
 import ibis
 import ibis.expr.types as ir
@@ -18,13 +17,14 @@ import pyarrow as pa
 
 from features import quarantine
 from features.csv_files import quoted
-from features.data_contract import CONTRACT
-from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable, MissingColumns
-from features.rollup import roll_up
+from features.data_contract import CONTRACT, USAGE
+from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable
+from features.mapping import mapped_columns, zone
 from features.schema import Table
 from features.settings import Settings, TableSource
 from features.sources import CLEAN, connect, data_errors, open_raw, raw_name
-from features.staging import SQL_TYPES, TIMES, clean_columns, event, relations, staged_sql
+from features.staging import SQL_TYPES, TIMES, broken_rule, clean_columns, relations, staged_sql
+from features.usage_store import open_nothing, open_usage
 
 QUARANTINE_FILE = "quarantine.parquet"
 
@@ -39,6 +39,8 @@ class Loaded:
     """Contract columns that the source carries."""
     rows: int
     kept: int
+    repeated: int = 0
+    """Rows of `kept` that were delivered again, and count once."""
     recorded: bool
     """Whether the source says when each row became known."""
 
@@ -53,8 +55,8 @@ class Tables:
     usage_period: str | None
 
     def __getitem__(self, name: str) -> ir.Table:
-        """The clean table `name`; it has no rows where the source is not connected."""
-        return self.backend.table(name, database=CLEAN)
+        """The clean table `name`, or a roll-up of usage; it has no rows where the source is not connected."""
+        return self.backend.table("account_days" if name == "usage" else name, database=CLEAN)
 
     @property
     def shape(self) -> Hashable:
@@ -67,8 +69,12 @@ class Tables:
         return name in self.loaded and (column is None or column in self.loaded[name].columns)
 
 
-def open_tables(settings: Settings, *, now: datetime) -> Tables:
+def open_tables(
+    settings: Settings, *, now: datetime, full: bool = False, progress: Callable[[str], None] = lambda said: None
+) -> Tables:
     """Read every source, set bad rows aside, and write the quarantine once all tables passed.
+
+    Usage is rolled up to days, and only what changed of it is read; `full` builds the roll-ups anew.
 
     Raises
     ------
@@ -80,15 +86,20 @@ def open_tables(settings: Settings, *, now: datetime) -> Tables:
     open_raw(backend, settings)
     loaded, bad = {}, []
     for table in CONTRACT:
+        if table is USAGE:
+            continue
         if table.name in settings.tables:
             loaded[table.name], set_aside = _load(backend, table, settings)
             bad.append(set_aside)
         else:
             _create_empty(backend, table)
     _require_churn_source(loaded)
+    if "usage" in settings.tables:
+        loaded["usage"], set_aside = _load_usage(backend, settings, full=full, progress=progress)
+        bad.append(set_aside)
+    else:
+        open_nothing(backend)
     _add_csat_answers(backend, loaded)
-    has_core = "usage" in loaded and "is_core" in loaded["usage"].columns
-    roll_up(backend, f"{CLEAN}.usage", has_core=has_core)
     path = settings.state_dir / QUARANTINE_FILE
     found = quarantine.with_first_seen(pa.concat_tables(bad), path, now)
     _write(found, settings)
@@ -132,8 +143,8 @@ def _write(found: pa.Table, settings: Settings) -> None:
 def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[Loaded, pa.Table]:
     source = settings.tables[table.name]
     with data_errors(table.name):
-        present = _mapped_columns(backend, table, source)
-        backend.raw_sql(f"set TimeZone = {quoted(_zone(table, source))}")
+        present = mapped_columns(backend, table, source, raw_name(table.name, source))
+        backend.raw_sql(f"set TimeZone = {quoted(zone(table, source))}")
         try:
             rows = _stage(backend, table, source, present)
         finally:
@@ -154,57 +165,10 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[
     return loaded, bad
 
 
-def _zone(table: Table, source: TableSource) -> str:
-    if source.timezone not in available_timezones():
-        raise ConfigurationError(
-            f"[tables.{table.name}] timezone must be a name such as 'Europe/Berlin'; found '{source.timezone}'."
-        )
-    return source.timezone
-
-
-def _mapped_columns(backend: ibis.BaseBackend, table: Table, source: TableSource) -> dict[str, str]:
-    """Contract column → SQL over the raw columns, for all that the source carries."""
-    described = backend.raw_sql(f"describe {raw_name(table.name, source)}").fetchall()
-    found = {row[0] for row in described}
-    known = {column.name for column in table.columns}
-    if strangers := (set(source.columns) | set(source.values)) - known:
-        raise ConfigurationError(
-            f"[tables.{table.name}] columns and values must name columns of the contract {sorted(known)}; "
-            f"found {sorted(strangers)}. Correct the names on the left."
-        )
-    mapped = {column: (f'"{text}"' if text in found else f"({text})") for column, text in source.columns.items()}
-    mapped |= {column: f'"{column}"' for column in known & found if column not in mapped}
-    missing = [column.name for column in table.columns if column.required and column.name not in mapped]
-    missing += [" or ".join(group) for group in table.any_of if not set(group) & set(mapped)]
-    if source.period is not None and "period_start" not in mapped:
-        missing.append("period_start")
-    if missing:
-        raise MissingColumns(table.name, missing, found)
-    _refuse_periods_without_end(table, source, mapped)
-    return mapped
-
-
-def _refuse_periods_without_end(table: Table, source: TableSource, mapped: Mapping[str, str]) -> None:
-    if table.name != "usage" and source.period is not None:
-        raise ConfigurationError(
-            f"[tables.{table.name}] period must not be set, only usage comes in aggregates; found '{source.period}'."
-        )
-    if table.name == "usage" and source.period is None and "event_at" not in mapped:
-        raise ConfigurationError(
-            "[tables.usage] period must say what a row sums up, where rows have a period_start and no event_at; "
-            'found none. Write period = "day" or period = "month".'
-        )
-
-
 def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> int:
     """Create `clean.NAME` and `bad_NAME`; return how many rows were read."""
-    staged = staged_sql(backend, table, source, present)
-    undated = quarantine.BrokenRule(
-        name="required",
-        broken=f"({event(table, source)}) is null",
-        reason=quoted("the row must say when it happened"),
-    )
-    rule, reason = quarantine.set_aside([*quarantine.row_rules(table, present), undated])
+    staged = staged_sql(backend, table, source, present, raw_name(table.name, source))
+    rule, reason = broken_rule(table, source, present)
     place = f'{quoted(table.name)} as "table", {quoted(source.path or "query")} as source'
     backend.raw_sql(
         f"create or replace table {CLEAN}.{table.name} as "
@@ -224,6 +188,27 @@ def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present
         backend.raw_sql(f"delete from {CLEAN}.{table.name} where row_number in (select row_number from broken)")
     backend.raw_sql(f"alter table {CLEAN}.{table.name} drop column row_number")
     return int(backend.raw_sql(f"select count(*) from {raw_name(table.name, source)}").fetchall()[0][0])
+
+
+def _load_usage(
+    backend: ibis.BaseBackend, settings: Settings, *, full: bool, progress: Callable[[str], None]
+) -> tuple[Loaded, pa.Table]:
+    usage = open_usage(backend, settings, full=full, progress=progress)
+    source = settings.tables["usage"]
+    bad = quarantine.read_files(usage.quarantines)
+    rows, set_aside = usage.total("rows"), usage.total("set_aside")
+    limit = settings.quarantine.limit if source.limit is None else source.limit
+    quarantine.refuse_excess("usage", rows, bad, limit)
+    loaded = Loaded(
+        name="usage",
+        source=source.path or "query",
+        columns=usage.columns,
+        rows=rows,
+        kept=rows - set_aside,
+        repeated=usage.total("repeated"),
+        recorded="known_at" in usage.columns,
+    )
+    return loaded, bad
 
 
 def _create_empty(backend: ibis.BaseBackend, table: Table) -> None:
