@@ -1,12 +1,14 @@
-"""The raw files behind the tables: opened as views of one DuckDB, nothing read yet.
+"""The raw rows behind the tables: files, DuckDB files and copies of a server's tables, opened as views of one DuckDB.
 
 Values of a CSV stay text until the contract gives them a type, so `001`, `NA` and `None` remain ids.
 """
 
 from __future__ import annotations
 
+import glob
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +16,14 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 
-from features.csv_files import csv_fault, csv_reader, quoted
-from features.errors import ConfigurationError, DataError, MissingSource
+from features.copies import copied_files
+from features.csv_files import csv_columns, csv_fault, csv_reader, quoted
+from features.errors import ConfigurationError, DataError, DependencyDown, MissingSource
+from features.postgres import copy_table
 from features.settings import Settings, TableSource
 
 RAW, CLEAN = "raw", "clean"
+_CSV = (".csv", ".tsv", ".gz")
 
 
 def connect(settings: Settings) -> ibis.BaseBackend:
@@ -34,46 +39,137 @@ def connect(settings: Settings) -> ibis.BaseBackend:
 
 
 def open_raw(backend: ibis.BaseBackend, settings: Settings) -> None:
-    """Make a view `raw.NAME` of every file that `tenure.toml` names, then run the queries over them."""
+    """Make a view `raw.NAME` of everything that `tenure.toml` names, then run the queries over it.
+
+    Raises
+    ------
+    DataError
+        A file or table is missing or cannot be read.
+    DependencyDown
+        A server does not answer, or another program writes to a DuckDB file.
+    """
     named = {**settings.sources, **settings.tables}
+    opened = _attached(backend, settings, named)
     for name, source in named.items():
-        if source.path is not None:
-            _open_file(backend, name, settings.resolve(source.path), source.path)
+        if source.url is not None:
+            copy_table(name, source, settings.state_dir)
+        if rows := _rows(name, source, settings, opened):
+            with data_errors(name):
+                backend.raw_sql(f'create view {RAW}."{name}" as select * from {rows}')
     for name, source in named.items():
-        if source.query is not None:
-            _run_query(backend, name, source)
+        if source.is_computed:
+            _run_query(backend, name, source, opened.get(name))
 
 
-def _open_file(backend: ibis.BaseBackend, name: str, path: Path, shown: str) -> None:
-    if not path.is_file():
+def files(settings: Settings, name: str) -> tuple[Path, ...]:
+    """The files, in the order in which they are read, that the raw rows of `name` are made of.
+
+    A query may read any of the company's files, so these are all of them.
+    """
+    source = {**settings.sources, **settings.tables}[name]
+    if source.url is not None:
+        return copied_files(name, settings.state_dir)
+    if source.path is not None and (source.is_database or source.query is None):
+        return _found(name, settings.resolve(source.path), source.path)
+    named = {**settings.sources, **settings.tables}
+    others = [other for other, item in named.items() if not item.is_computed or item.is_database]
+    own = () if source.path is None else _found(name, settings.resolve(source.path), source.path)
+    return tuple(dict.fromkeys(itertools.chain(own, *(files(settings, other) for other in others))))
+
+
+def _found(name: str, path: Path, shown: str) -> tuple[Path, ...]:
+    """The file at `path`, or the files that the pattern matches, by name."""
+    if path.is_file():
+        return (path,)
+    matched = tuple(Path(file) for file in sorted(glob.glob(str(path), recursive=True)) if Path(file).is_file())
+    if not matched:
         raise MissingSource(name, shown)
-    match path.suffix.lower():
-        case ".csv" | ".tsv" | ".gz":
-            reader = csv_reader(name, path)
-        case ".parquet":
-            reader = f"read_parquet({quoted(path)})"
-        case _:
-            raise ConfigurationError(
-                f"[tables.{name}] path must end in .csv, .tsv, .csv.gz or .parquet; found '{path.name}'. "
-                "Export the table in one of these."
-            )
-    with data_errors(name):
-        backend.raw_sql(f'create view {RAW}."{name}" as select * from {reader}')
+    return matched
 
 
-def _run_query(backend: ibis.BaseBackend, name: str, source: TableSource) -> None:
-    # Materialised, so that row numbers in the quarantine stay the same however often it is read.
+def _attached(
+    backend: ibis.BaseBackend, settings: Settings, named: Mapping[str, TableSource]
+) -> dict[str, tuple[str, Path]]:
+    """Name of a source in a DuckDB file → the attached database, and its file. Each file is attached once."""
+    aliases: dict[Path, str] = {}
+    opened = {}
+    for name, source in named.items():
+        if source.path is None or not source.is_database:
+            continue
+        (path,) = _found(name, settings.resolve(source.path), source.path)[:1]
+        if path not in aliases:
+            aliases[path] = f"file_{len(aliases)}"
+            _attach(backend, name, path, aliases[path])
+        opened[name] = (aliases[path], path)
+    return opened
+
+
+def _attach(backend: ibis.BaseBackend, name: str, path: Path, alias: str) -> None:
     with data_errors(name):
-        backend.raw_sql(f"set search_path = '{RAW}'")
         try:
-            backend.raw_sql(f'create or replace table {RAW}."{name}__query" as {source.query}')
+            backend.raw_sql(f"attach {quoted(path)} as {alias} (type duckdb, read_only)")
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            raise DependencyDown(
+                f"Table '{name}' must be read from {path.name} while no other program writes to it; one does. "
+                "Close it, or run again later."
+            ) from error
+
+
+def _rows(name: str, source: TableSource, settings: Settings, opened: Mapping[str, tuple[str, Path]]) -> str | None:
+    """SQL that reads the raw rows; none where the source is a query alone."""
+    if name in opened:
+        return None if source.table is None else f"{opened[name][0]}.{_quoted_name(source.table)}"
+    if source.url is not None:
+        return _parquet(copied_files(name, settings.state_dir))
+    if source.path is None:
+        return None
+    found = _found(name, settings.resolve(source.path), source.path)
+    suffixes = {path.suffix.lower() for path in found}
+    if suffixes <= {*_CSV}:
+        return _csv(name, found)
+    if suffixes == {".parquet"}:
+        return _parquet(found)
+    raise ConfigurationError(
+        f"[tables.{name}] path must end in .csv, .tsv, .csv.gz, .parquet or .duckdb; found '{found[0].name}'. "
+        "Export the table in one of these."
+    )
+
+
+def _quoted_name(table: str) -> str:
+    """`schema.name` for the engine; a name alone is one of the schema main."""
+    parts = table.split(".")
+    return ".".join('"' + part.replace('"', '""') + '"' for part in (["main", *parts] if len(parts) == 1 else parts))
+
+
+def _parquet(paths: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(quoted(path) for path in paths)}], union_by_name = true)"
+
+
+def _csv(name: str, paths: Sequence[Path]) -> str:
+    """Neighbours with the same header are read together; a column that an older file lacks is empty there."""
+    groups = [list(group) for _, group in itertools.groupby(paths, key=lambda path: csv_columns(name, path))]
+    readers = [csv_reader(name, *group) for group in groups]
+    if len(readers) == 1:
+        return readers[0]
+    return "(" + " union all by name ".join(f"select * from {reader}" for reader in readers) + ")"
+
+
+def _run_query(backend: ibis.BaseBackend, name: str, source: TableSource, opened: tuple[str, Path] | None) -> None:
+    # Materialised, so that row numbers in the quarantine stay the same however often it is read.
+    path = f"{opened[0]}.main,memory.{RAW}" if opened else f"memory.{RAW}"
+    with data_errors(name):
+        backend.raw_sql(f"set search_path = {quoted(path)}")
+        try:
+            backend.raw_sql(f'create or replace table memory.{RAW}."{name}__query" as {source.query}')
         finally:
-            backend.raw_sql("set search_path = 'main'")
+            backend.raw_sql("set search_path = 'memory.main'")
 
 
 def raw_name(name: str, source: TableSource) -> str:
     """The qualified view or table that holds the raw rows of `name`."""
-    return f'{RAW}."{name}__query"' if source.query is not None else f'{RAW}."{name}"'
+    return f'{RAW}."{name}__query"' if source.is_computed else f'{RAW}."{name}"'
 
 
 def stored(backend: ibis.BaseBackend, name: str, rows: ir.Table) -> ir.Table:

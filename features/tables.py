@@ -145,7 +145,7 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[
     quarantine.refuse_excess(table.name, rows, bad, limit)
     loaded = Loaded(
         name=table.name,
-        source=source.path or "query",
+        source=source.shown,
         columns=frozenset(present),
         rows=rows,
         kept=rows - bad.num_rows,
@@ -205,7 +205,7 @@ def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present
         reason=quoted("the row must say when it happened"),
     )
     rule, reason = quarantine.set_aside([*quarantine.row_rules(table, present), undated])
-    place = f'{quoted(table.name)} as "table", {quoted(source.path or "query")} as source'
+    place = f'{quoted(table.name)} as "table", {quoted(source.shown)} as source'
     backend.raw_sql(
         f"create or replace table {CLEAN}.{table.name} as "
         f"select row_number, {clean_columns(table, source)} from ({staged}) where ({rule}) is null"
