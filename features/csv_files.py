@@ -16,8 +16,19 @@ from features.errors import DataError
 _DELIMITERS = (",", ";", "\t", "|")
 
 
-def csv_reader(table: str, path: Path) -> str:
-    """SQL that reads `path` with the columns of its header, all of them text.
+def csv_reader(table: str, *paths: Path) -> str:
+    """SQL that reads `paths`, which share a header, with the columns of that header, all of them text."""
+    header, delimiter = csv_columns(table, paths[0])
+    columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in header)
+    files = ", ".join(quoted(path) for path in paths)
+    return (
+        f"read_csv([{files}], auto_detect = false, header = true, columns = {{{columns}}}, "
+        f"delim = {quoted(delimiter)}, quote = '\"', escape = '\"', comment = '', nullstr = '')"
+    )
+
+
+def csv_columns(table: str, path: Path) -> tuple[tuple[str, ...], str]:
+    """The columns of the header, and the delimiter between them.
 
     Raises
     ------
@@ -32,11 +43,7 @@ def csv_reader(table: str, path: Path) -> str:
         raise DataError(f"Table '{table}' must have a header line; {path.name} is empty. Export it again.")
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise DataError(f"Table '{table}' must name each column once; found {twice} again in {path.name}. Rename them.")
-    columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in header)
-    return (
-        f"read_csv({quoted(path)}, auto_detect = false, header = true, columns = {{{columns}}}, "
-        f"delim = {quoted(delimiter)}, quote = '\"', escape = '\"', comment = '', nullstr = '')"
-    )
+    return tuple(header), delimiter
 
 
 def quoted(value: object) -> str:

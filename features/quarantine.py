@@ -135,6 +135,6 @@ def read_bad(backend: ibis.BaseBackend, name: str) -> pa.Table:
 
 def read_files(paths: list[Path]) -> pa.Table:
     """The rows that were set aside when usage was rolled up, without `first_seen`."""
-    if not paths:
-        return SCHEMA.remove(SCHEMA.get_field_index("first_seen")).empty_table()
-    return pa.concat_tables([pq.read_table(path) for path in paths]).drop_columns("account_id")
+    schema = SCHEMA.remove(SCHEMA.get_field_index("first_seen"))
+    read = [pq.read_table(path, columns=schema.names).cast(schema) for path in paths]
+    return pa.concat_tables([schema.empty_table(), *read])

@@ -23,6 +23,8 @@ CONFIG_NAME = "tenure.toml"
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 
+DATABASE_SUFFIXES = (".duckdb", ".ddb", ".db")
+
 Anchor = Literal["decision", "end"]
 Period = Literal["day", "month"]
 
@@ -32,9 +34,16 @@ class TableSource:
     """Where one table of the data contract comes from."""
 
     path: str | None = None
-    """A CSV or Parquet file, relative to `tenure.toml`."""
+    """A CSV, Parquet or DuckDB file, relative to `tenure.toml`; `*` stands for several CSV or Parquet files."""
+    url: str | None = field(default=None, repr=False)
+    """A PostgreSQL server, `postgresql://user:password@host/database`."""
+    table: str | None = None
+    """Which table of the DuckDB file or of the server, `name` or `schema.name`."""
     query: str | None = None
-    """SQL over the raw files (named as their tables or `[sources.NAME]`) that yields the table."""
+    """SQL that yields the table: for the server or the DuckDB file, else over the raw files (named as their tables or
+    `[sources.NAME]`)."""
+    incremental: str | None = None
+    """Of a server's table: the column that says when a row was loaded; only newer rows are copied."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Contract column → name or SQL expression over the source's columns."""
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -45,6 +54,23 @@ class TableSource:
     """Usage only: rows are aggregates of a day or a month that begins at `period_start`."""
     limit: float | None = None
     """Share of rows that may be set aside, instead of `[quarantine] limit`."""
+    ids: str | None = None
+    """Source of `identities` that account_id names accounts by; empty where it holds our own account_id."""
+
+    @property
+    def shown(self) -> str:
+        """What the source is called in reports; never its url, which may hold a password."""
+        return self.path or self.table or "query"
+
+    @property
+    def is_database(self) -> bool:
+        """Whether `path` is a DuckDB file."""
+        return self.path is not None and self.path.lower().endswith(DATABASE_SUFFIXES)
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether our own engine runs the query; a server runs its own."""
+        return self.query is not None and self.url is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,12 +239,7 @@ def _sources(document: Mapping[str, Any], section: str) -> dict[str, TableSource
     sources = {}
     for name in names:
         source = _section(TableSource, names, name, title=f"[{section}.{name}]")
-        _require(
-            source.path is not None or source.query is not None,
-            f"[{section}.{name}]",
-            dict(names[name]),
-            "given a path or a query",
-        )
+        _check_place(f"[{section}.{name}]", source, names[name])
         _require(source.limit is None or 0 <= source.limit <= 1, f"[{section}.{name}] limit", source.limit, "a share")
         _require(
             source.period in (None, *get_args(Period)),
@@ -230,6 +251,24 @@ def _sources(document: Mapping[str, Any], section: str) -> dict[str, TableSource
     return sources
 
 
+def _check_place(title: str, source: TableSource, given: Mapping[str, Any]) -> None:
+    """A file, files, a database's table or a query, and nothing that contradicts it."""
+    found = sorted(given)
+    named = [key for key in ("table", "query") if given.get(key) is not None]
+    if source.url is not None:
+        _require(source.path is None, title, found, "read from a path or from a url, not both")
+        _require(len(named) == 1, title, found, "given a table or a query beside its url")
+        scheme = source.url.partition("://")[0]
+        _require(scheme in ("postgresql", "postgres"), f"{title} url", f"{scheme[:12]}…", "postgresql://…")
+        return
+    _require(source.incremental is None, title, found, "given incremental only beside a url")
+    if source.is_database:
+        _require(len(named) == 1, title, found, "given a table or a query of its DuckDB file")
+        return
+    _require(source.path is not None or source.query is not None, title, found, "given a path, a url or a query")
+    _require(source.table is None, title, found, "given a table only of a DuckDB file or a url")
+
+
 def _section(kind: type[Any], document: Mapping[str, Any], name: str, *, title: str | None = None) -> Any:
     given = document.get(name, {})
     title = title or f"[{name}]"
@@ -237,11 +276,12 @@ def _section(kind: type[Any], document: Mapping[str, Any], name: str, *, title: 
     known = {item.name: item for item in fields(kind)}
     _refuse_unknown(given, known, title)
     for key, value in given.items():
-        _require_kind(f"{title} {key}", value, str(known[key].type))
+        shown = "a value of another type" if known[key].repr is False else value
+        _require_kind(f"{title} {key}", value, str(known[key].type), shown=shown)
     return kind(**given)
 
 
-def _require_kind(subject: str, value: object, annotation: str) -> None:
+def _require_kind(subject: str, value: object, annotation: str, *, shown: object) -> None:
     expected = {
         "int": (int,),
         "float": (int, float),
@@ -252,10 +292,10 @@ def _require_kind(subject: str, value: object, annotation: str) -> None:
     if annotation.startswith("Mapping"):
         inner = dict if annotation.endswith("Any]]") else str
         right = isinstance(value, dict) and all(isinstance(item, inner) for item in value.values())
-        _require(right, subject, value, "a table of names" if inner is str else "a table of tables")
+        _require(right, subject, shown, "a table of names" if inner is str else "a table of tables")
         return
     wrong = expected is not None and (not isinstance(value, expected) or isinstance(value, bool))
-    _require(not wrong, subject, value, f"of type {annotation.split(' ')[0]}")
+    _require(not wrong, subject, shown, f"of type {annotation.split(' ')[0]}")
 
 
 def _refuse_unknown(given: Iterable[str], known: Iterable[str], title: str) -> None:

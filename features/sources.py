@@ -1,12 +1,14 @@
-"""The raw files behind the tables: opened as views of one DuckDB, nothing read yet.
+"""The raw rows behind the tables: files, DuckDB files and copies of a server's tables, opened as views of one DuckDB.
 
 Values of a CSV stay text until the contract gives them a type, so `001`, `NA` and `None` remain ids.
 """
 
 from __future__ import annotations
 
+import glob
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +16,14 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 
-from features.csv_files import csv_fault, csv_reader, quoted
-from features.errors import ConfigurationError, DataError, MissingSource
+from features.copies import copied_files
+from features.csv_files import csv_columns, csv_fault, csv_reader, quoted
+from features.errors import ConfigurationError, DataError, DependencyDown, MissingSource
+from features.postgres import copy_table
 from features.settings import Settings, TableSource
 
 RAW, CLEAN = "raw", "clean"
+_CSV = (".csv", ".tsv", ".gz")
 
 
 def connect(settings: Settings) -> ibis.BaseBackend:
@@ -34,69 +39,164 @@ def connect(settings: Settings) -> ibis.BaseBackend:
 
 
 def open_raw(backend: ibis.BaseBackend, settings: Settings) -> None:
-    """Make a view `raw.NAME` of every file that `tenure.toml` names, then run the queries over them."""
+    """Make a view `raw.NAME` of everything that `tenure.toml` names, then run the queries over it.
+
+    Raises
+    ------
+    DataError
+        A file or table is missing or cannot be read.
+    DependencyDown
+        A server does not answer, or another program writes to a DuckDB file.
+    """
     named = {**settings.sources, **settings.tables}
+    opened = _attached(backend, settings, named)
     for name, source in named.items():
-        if source.path is not None:
-            _open_file(backend, name, settings.resolve(source.path), source.path)
+        if source.url is not None:
+            copy_table(name, source, settings.state_dir)
+        if name == "usage" and not is_whole(source) and not any(item.is_computed for item in named.values()):
+            continue  # It is read file by file, and no query needs it whole.
+        if rows := _rows(name, source, settings, opened):
+            with data_errors(name):
+                backend.raw_sql(f'create view {RAW}."{name}" as select * from {rows}')
     for name, source in named.items():
         # The query of usage may be long: it is run only when what it reads has changed.
-        if source.query is not None and name != "usage":
-            run_query(backend, name, source)
-
-
-def _open_file(backend: ibis.BaseBackend, name: str, path: Path, shown: str) -> None:
-    if not path.is_file():
-        raise MissingSource(name, shown)
-    match path.suffix.lower():
-        case ".csv" | ".tsv" | ".gz":
-            reader = csv_reader(name, path)
-        case ".parquet":
-            reader = f"read_parquet({quoted(path)})"
-        case _:
-            raise ConfigurationError(
-                f"[tables.{name}] path must end in .csv, .tsv, .csv.gz or .parquet; found '{path.name}'. "
-                "Export the table in one of these."
-            )
-    with data_errors(name):
-        backend.raw_sql(f'create view {RAW}."{name}" as select * from {reader}')
-
-
-def run_query(backend: ibis.BaseBackend, name: str, source: TableSource) -> None:
-    """Run the query of `name` over the raw views, and keep its rows."""
-    # Materialised, so that row numbers in the quarantine stay the same however often it is read.
-    with data_errors(name):
-        backend.raw_sql(f"set search_path = '{RAW}'")
-        try:
-            backend.raw_sql(f'create or replace table {RAW}."{name}__query" as {source.query}')
-        finally:
-            backend.raw_sql("set search_path = 'main'")
+        if source.is_computed and name != "usage":
+            run_query(backend, settings, name)
 
 
 def files(settings: Settings, name: str) -> tuple[Path, ...]:
-    """The files that the raw rows of `name` are made of; of a query all files of the company."""
-    source = {**settings.sources, **settings.tables}[name]
-    if source.path is not None:
-        import glob
+    """The files, in the order in which they are read, that the raw rows of `name` are made of.
 
-        return tuple(Path(path) for path in sorted(glob.glob(str(settings.resolve(source.path)))))
+    A query may read any of the company's files, so these are all of them.
+    """
+    source = {**settings.sources, **settings.tables}[name]
+    if source.url is not None:
+        return copied_files(name, settings.state_dir)
+    if source.path is not None and (source.is_database or source.query is None):
+        return _found(name, settings.resolve(source.path), source.path)
     named = {**settings.sources, **settings.tables}
-    return tuple(settings.resolve(item.path) for item in named.values() if item.path is not None)
+    others = [other for other, item in named.items() if not item.is_computed or item.is_database]
+    own = () if source.path is None else _found(name, settings.resolve(source.path), source.path)
+    return tuple(dict.fromkeys(itertools.chain(own, *(files(settings, other) for other in others))))
+
+
+def _found(name: str, path: Path, shown: str) -> tuple[Path, ...]:
+    """The file at `path`, or the files that the pattern matches, by name."""
+    if path.is_file():
+        return (path,)
+    matched = tuple(Path(file) for file in sorted(glob.glob(str(path), recursive=True)) if Path(file).is_file())
+    if not matched:
+        raise MissingSource(name, shown)
+    return matched
+
+
+def _attached(
+    backend: ibis.BaseBackend, settings: Settings, named: Mapping[str, TableSource]
+) -> dict[str, tuple[str, Path]]:
+    """Name of a source in a DuckDB file → the attached database, and its file. Each file is attached once."""
+    aliases: dict[Path, str] = {}
+    opened = {}
+    for name, source in named.items():
+        if source.path is None or not source.is_database:
+            continue
+        (path,) = _found(name, settings.resolve(source.path), source.path)[:1]
+        if path not in aliases:
+            aliases[path] = f"file_{len(aliases)}"
+            _attach(backend, name, path, aliases[path])
+        opened[name] = (aliases[path], path)
+    return opened
+
+
+def _attach(backend: ibis.BaseBackend, name: str, path: Path, alias: str) -> None:
+    with data_errors(name):
+        try:
+            backend.raw_sql(f"attach {quoted(path)} as {alias} (type duckdb, read_only)")
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            raise DependencyDown(
+                f"Table '{name}' must be read from {path.name} while no other program writes to it; one does. "
+                "Close it, or run again later."
+            ) from error
+
+
+def _rows(name: str, source: TableSource, settings: Settings, opened: Mapping[str, tuple[str, Path]]) -> str | None:
+    """SQL that reads the raw rows; none where the source is a query alone."""
+    if name in opened:
+        return None if source.table is None else f"{opened[name][0]}.{_quoted_name(source.table)}"
+    if source.url is not None:
+        return _parquet(copied_files(name, settings.state_dir))
+    if source.path is None:
+        return None
+    found = _found(name, settings.resolve(source.path), source.path)
+    suffixes = {path.suffix.lower() for path in found}
+    if suffixes <= {*_CSV}:
+        return _csv(name, found)
+    if suffixes == {".parquet"}:
+        return _parquet(found)
+    raise _unknown_kind(name, found[0])
+
+
+def _unknown_kind(name: str, path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"[tables.{name}] path must end in .csv, .tsv, .csv.gz, .parquet or .duckdb; found '{path.name}'. "
+        "Export the table in one of these."
+    )
+
+
+def _quoted_name(table: str) -> str:
+    """`schema.name` for the engine; a name alone is one of the schema main."""
+    parts = table.split(".")
+    return ".".join('"' + part.replace('"', '""') + '"' for part in (["main", *parts] if len(parts) == 1 else parts))
+
+
+def _parquet(paths: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(quoted(path) for path in paths)}], union_by_name = true)"
+
+
+def _csv(name: str, paths: Sequence[Path]) -> str:
+    """Neighbours with the same header are read together; a column that an older file lacks is empty there."""
+    groups = [list(group) for _, group in itertools.groupby(paths, key=lambda path: csv_columns(name, path))]
+    readers = [csv_reader(name, *group) for group in groups]
+    if len(readers) == 1:
+        return readers[0]
+    return "(" + " union all by name ".join(f"select * from {reader}" for reader in readers) + ")"
+
+
+def run_query(backend: ibis.BaseBackend, settings: Settings, name: str) -> None:
+    """Run the query of `name` over the raw views, or over the DuckDB file that it names, and keep its rows."""
+    source = {**settings.sources, **settings.tables}[name]
+    path = f"memory.{RAW}"
+    if source.is_database and source.path is not None:
+        file = quoted(settings.resolve(source.path))
+        ((alias,),) = backend.raw_sql(f"select database_name from duckdb_databases() where path = {file}").fetchall()
+        path = f"{alias}.main,{path}"
+    # Materialised, so that row numbers in the quarantine stay the same however often it is read.
+    with data_errors(name):
+        backend.raw_sql(f"set search_path = {quoted(path)}")
+        try:
+            backend.raw_sql(f'create or replace table memory.{RAW}."{name}__query" as {source.query}')
+        finally:
+            backend.raw_sql("set search_path = 'memory.main'")
 
 
 def reader(name: str, path: Path) -> str:
     """SQL that reads one file."""
-    return csv_reader(name, path) if path.suffix.lower() != ".parquet" else f"read_parquet({quoted(path)})"
+    if path.suffix.lower() == ".parquet":
+        return _parquet([path])
+    if path.suffix.lower() not in _CSV:
+        raise _unknown_kind(name, path)
+    return _csv(name, [path])
 
 
 def is_whole(source: TableSource) -> bool:
-    """Whether the rows of `source` can only be read all together."""
-    return source.query is not None
+    """Whether the rows of `source` can only be read all together, and not file by file."""
+    return source.is_computed or source.is_database
 
 
 def raw_name(name: str, source: TableSource) -> str:
     """The qualified view or table that holds the raw rows of `name`."""
-    return f'{RAW}."{name}__query"' if source.query is not None else f'{RAW}."{name}"'
+    return f'{RAW}."{name}__query"' if source.is_computed else f'{RAW}."{name}"'
 
 
 def stored(backend: ibis.BaseBackend, name: str, rows: ir.Table) -> ir.Table:

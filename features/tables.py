@@ -156,7 +156,7 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[
     quarantine.refuse_excess(table.name, rows, bad, limit)
     loaded = Loaded(
         name=table.name,
-        source=source.path or "query",
+        source=source.shown,
         columns=frozenset(present),
         rows=rows,
         kept=rows - bad.num_rows,
@@ -169,7 +169,7 @@ def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present
     """Create `clean.NAME` and `bad_NAME`; return how many rows were read."""
     staged = staged_sql(backend, table, source, present, raw_name(table.name, source))
     rule, reason = broken_rule(table, source, present)
-    place = f'{quoted(table.name)} as "table", {quoted(source.path or "query")} as source'
+    place = f'{quoted(table.name)} as "table", {quoted(source.shown)} as source'
     backend.raw_sql(
         f"create or replace table {CLEAN}.{table.name} as "
         f"select row_number, {clean_columns(table, source)} from ({staged}) where ({rule}) is null"
@@ -201,7 +201,7 @@ def _load_usage(
     quarantine.refuse_excess("usage", rows, bad, limit)
     loaded = Loaded(
         name="usage",
-        source=source.path or "query",
+        source=source.shown,
         columns=usage.columns,
         rows=rows,
         kept=rows - set_aside,

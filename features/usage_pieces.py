@@ -47,6 +47,7 @@ class Unread:
 class _Read:
     """How the rows of a piece become clean rows."""
 
+    name: str
     backend: ibis.BaseBackend
     source: TableSource
     present: Mapping[str, str]
@@ -68,14 +69,9 @@ class _Read:
         broken = f"coalesce({rule}, case when {_UNKNOWN} then 'unknown_account' end)"
         said = f"coalesce({reason}, 'account_id is in no row of accounts')"
         return (
-            f"select 'usage' as \"table\", {quoted(self.source_name)} as source, row_number, row_hash, "
+            f"select 'usage' as \"table\", {quoted(self.name)} as source, row_number, row_hash, "
             f"{broken} as rule, {said} as reason, account_id from ({staged}) where {broken} is not null"
         )
-
-    @property
-    def source_name(self) -> str:
-        """What the quarantine calls the source."""
-        return self.source.path or "query"
 
 
 def read_piece(
@@ -96,7 +92,7 @@ def _read(backend: ibis.BaseBackend, source: TableSource, unread: Unread, before
     unmapped = tuple(
         name for name in (f'"{column}"' for column in raw_columns(backend, unread.raw)) if name not in used
     )
-    read = _Read(backend=backend, source=source, present=present, unmapped=unmapped)
+    read = _Read(name=unread.name, backend=backend, source=source, present=present, unmapped=unmapped)
     rows = _number(backend, f"select count(*) from {unread.raw}")
     parts, delivered, distinct = [], 0, 0
     for raw in _portions(read, unread.raw, rows):

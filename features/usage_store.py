@@ -95,7 +95,7 @@ def _pieces(settings: Settings) -> list[Unread]:
     root = settings.path.parent
     if is_whole(source):
         signature = {os.path.relpath(path, root): _signature(path) for path in found}
-        return [Unread(name="query", raw=raw_name("usage", source), signature=signature)]
+        return [Unread(name=source.shown, raw=raw_name("usage", source), signature=signature)]
     return [
         Unread(name=os.path.relpath(path, root), raw=reader("usage", path), signature=_signature(path))
         for path in found
@@ -142,8 +142,8 @@ def _refresh(
         changed |= _touched_by_accounts(backend, folder, manifest)
     manifest.pieces = {name: piece for name, piece in manifest.pieces.items() if name in {each.name for each in unread}}
     source = settings.tables["usage"]
-    if is_whole(source) and changed:
-        run_query(backend, "usage", source)
+    if source.is_computed and changed:
+        run_query(backend, settings, "usage")
     waiting = [piece for piece in unread if piece.name in changed]
     for number, piece in enumerate(waiting, 1):
         progress(f"rolling usage up: {piece.name}, {number} of {len(waiting)}")

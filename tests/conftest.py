@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -85,3 +91,87 @@ def _run(*arguments: str) -> str:
     done = CliRunner().invoke(tenure.main, arguments)
     assert done.exit_code == 0, f"tenure {' '.join(arguments)}: {done.stderr} {done.exception!r}"
     return done.stdout
+
+
+class Postgres:
+    """A PostgreSQL server of its own, on a free port of this machine, with a password."""
+
+    user, password = "tenure", "s3cret-word"
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder, self.programs = folder, programs
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{self.user}:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def create(self) -> None:
+        word = self.folder / "word"
+        word.write_text(self.password)
+        self._run("initdb", "-D", "data", "-U", self.user, f"--pwfile={word}", "-A", "scram-sha-256", "-E", "UTF8",
+                  "--locale=C", "--no-sync")  # fmt: skip
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        self._run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """As a machine does that loses its power: nobody is asked, no connection is closed in order."""
+        self._run("pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
+
+    def is_running(self) -> bool:
+        ask = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ask, check=False).returncode == 0
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # The server refuses to run as root.
+        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        command = [*as_user, str(self.programs / program), *arguments]
+        # What the server inherits it keeps open: a pipe would never end.
+        with (self.folder / "said").open("w+") as said:
+            done = subprocess.run(command, cwd=self.folder, stdout=said, stderr=said, check=False)
+            said.seek(0)
+            assert done.returncode == 0, said.read()
+
+
+def _postgres_programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else (None if on_path is None else Path(on_path).resolve().parent)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A real server for the whole session."""
+    programs = _postgres_programs()
+    if programs is None:
+        assert os.environ.get("CI") != "true", "PostgreSQL must be installed where CI=true; found no initdb."
+        pytest.skip("PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or on the path")
+    # Not below pytest's own folder, which another user may not enter.
+    folder = Path(tempfile.mkdtemp(prefix="tenure-postgres-"))
+    if os.getuid() == 0:
+        shutil.chown(folder, "postgres")
+    server = Postgres(folder, programs)
+    try:
+        server.create()
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
+    """The server with an empty database; it runs again after the test, whatever that did to it."""
+    postgres_server.execute("drop schema if exists public cascade; create schema public")
+    yield postgres_server
+    if not postgres_server.is_running():
+        postgres_server.start()

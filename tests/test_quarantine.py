@@ -344,7 +344,11 @@ def test_a_file_of_another_kind_is_refused(company):
     small_company(company).map("usage", 'path = "usage.xlsx"')
     (company.folder / "usage.xlsx").write_bytes(b"PK")
 
-    refused(company, ConfigurationError, r"path must end in \.csv, \.tsv, \.csv\.gz or \.parquet; found 'usage\.xlsx'")
+    refused(
+        company,
+        ConfigurationError,
+        r"path must end in \.csv, \.tsv, \.csv\.gz, \.parquet or \.duckdb; found 'usage\.xlsx'",
+    )
 
 
 def test_without_a_source_that_says_who_left_the_run_is_refused(company):

@@ -163,7 +163,7 @@ def test_a_share_may_be_written_as_a_whole_number(read):
         ("[train]\nfolds = 0", r"folds must be at least 1; found 0"),
         ("[train]\nmin_lost = 19", r"min_lost must be at least 20; found 19"),
         ("[tables.usage]\npath = 'u.csv'\nperiod = 'week'", r"period must be one of \['day', 'month'\]; found 'week'"),
-        ("[tables.usage]\ntimezone = 'UTC'", r"\[tables\.usage\] must be given a path or a query"),
+        ("[tables.usage]\ntimezone = 'UTC'", r"\[tables\.usage\] must be given a path, a url or a query"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused_by_name(read, text, said):
