@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
-.PHONY: help setup demo test test-full check fix lock
+.PHONY: help setup demo test test-full bench check fix catalogue lock
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,15 @@ check: setup ## Format, lint, types, import contracts
 fix: setup ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+catalogue: setup ## Write features/CATALOGUE.md from the declarations
+	$(BIN)/python -m features.catalogue_page > features/CATALOGUE.md
+
+bench: setup ## All benchmarks; `make bench-NAME` for one, CHECK=1 to fail where an aim is missed
+	$(BIN)/python -m tests.benchmarks.run $(if $(CHECK),--check)
+
+bench-%: setup
+	$(BIN)/python -m tests.benchmarks.run $* $(if $(CHECK),--check)
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	# uv reads no dependency group of a project that it does not manage: it is shown a copy that it does.
