@@ -13,11 +13,11 @@ from features.examples import example
 from features.family import Family, Feature, Measure, ratio
 from features.kaplan_meier import km_median
 from features.tables import Tables
-from features.windows import known_before, known_outcome, masked
+from features.windows import known_before, known_outcome
 
 SPOKEN = ("call", "phone", "meeting", "visit")
 """Channels on which nobody waits for a written reply; any other inbound touch is a message."""
-REPLY_DAYS = 91
+REPLY_DAYS, EMAIL_DAYS = 91, 91
 SECONDS_AN_HOUR = 3600
 
 
@@ -70,17 +70,16 @@ def _is_message(touches: ir.Table) -> ir.BooleanValue:
 
 def _replies(tables: Tables, instants: ir.Table) -> ir.Table:
     """One row per account and instant: the median hours of our replies, open messages censored."""
-    touches = touches_known(tables, instants)
+    touches = touches_known(tables, instants, within_days=REPLY_DAYS)
     messages = touches.filter(_is_message(touches))
     until = ibis.coalesce(messages.replied_at, messages.as_of)
     hours = (until.epoch_seconds() - messages.event_at.epoch_seconds()) / SECONDS_AN_HOUR
     spans = messages.mutate(duration=hours, observed=messages.replied_at.notnull().cast("int8"))
-    medians = km_median(spans.mutate(duration=masked(spans, REPLY_DAYS).duration), "reply_hours")
-    return medians.mutate(age_days=ibis.literal(1))
+    return km_median(spans, "reply_hours").mutate(age_days=ibis.literal(1))
 
 
 def _emails(tables: Tables, instants: ir.Table) -> ir.Table:
-    emails = known_before(tables["emails"], instants)
+    emails = known_before(tables["emails"], instants, within_days=EMAIL_DAYS)
     return emails.mutate(received=one(emails.delivered), clicked=one(emails.delivered & emails.clicked))
 
 

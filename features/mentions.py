@@ -14,6 +14,7 @@ from features.family import Family, Feature
 from features.tables import Tables
 from features.windows import known_before, newest_version
 
+MENTION_DAYS = 91
 COMPETITOR_WORDS = ("competitor", "competing product", "rival", "alternative", "switch to", "switching to")
 PRICE_WORDS = (
     "expensive", "overpriced", "pricey", "costly", "cheaper", "price increase", "price is too high",
@@ -24,11 +25,13 @@ PRICE_WORDS = (
 
 def _mentions(tables: Tables, instants: ir.Table) -> ir.Table:
     """Touches, tickets and answers beside instants, with 1 in `competitor` or `price` where they speak of it."""
-    touches = known_before(tables["touches"], instants)
+    touches = known_before(tables["touches"], instants, within_days=MENTION_DAYS)
     tickets = newest_version(known_before(tables["tickets"], instants), "ticket_id")
     answers = tables["surveys"].filter(ibis._.responded_at.notnull() & ~ibis._.is_anonymous.fill_null(False))
     known_at = ibis.greatest(answers.known_at, answers.responded_at)
-    comments = known_before(answers.mutate(event_at=answers.responded_at, known_at=known_at), instants)
+    comments = known_before(
+        answers.mutate(event_at=answers.responded_at, known_at=known_at), instants, within_days=MENTION_DAYS
+    )
     return ibis.union(
         _marked(touches, competitor=_tagged(touches, "competitor"), price=_tagged(touches, "price")),
         _marked(tickets, competitor=_tagged(tickets, "competitor"), price=_tagged(tickets, "price")),
@@ -37,7 +40,8 @@ def _mentions(tables: Tables, instants: ir.Table) -> ir.Table:
 
 
 def _marked(rows: ir.Table, *, competitor: ir.BooleanValue, price: ir.BooleanValue) -> ir.Table:
-    return rows.select("account_id", "as_of", "age_days", competitor=one(competitor), price=one(price))
+    found = rows.filter(competitor | price)
+    return found.select("account_id", "as_of", "age_days", competitor=one(competitor), price=one(price))
 
 
 def _tagged(rows: ir.Table, topic: str) -> ir.BooleanValue:

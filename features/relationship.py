@@ -61,7 +61,7 @@ def _used(tables: Tables, instants: ir.Table, *, is_daily: bool) -> ir.Table:
 
 def _agreed(tables: Tables, instants: ir.Table) -> ir.Table:
     """Touches beside instants, with 1 where a reference or referral was given and not merely asked for."""
-    touches = touches_known(tables, instants)
+    touches = touches_known(tables, instants).filter(ibis._.topic.isin(["reference", "referral"]))
     agreed = touches.is_two_way & touches.accepted.fill_null(True)
     return touches.mutate(
         reference=one(agreed & (touches.topic == "reference")), referral=one(agreed & (touches.topic == "referral"))
