@@ -5,11 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from features import adoption, contract, feedback, support, usage, users
+from features import (
+    adoption,
+    billing,
+    contract,
+    engagement,
+    feedback,
+    mentions,
+    plans,
+    relationship,
+    support,
+    usage,
+    users,
+)
 from features.family import Family, Feature
 from features.tables import Tables
 
-ROOMS = (usage, users, adoption, support, feedback, contract)
+ROOMS = (usage, users, adoption, support, feedback, contract, billing, engagement, plans, mentions, relationship)
 """The modules that declare families, in the order of the feature table."""
 
 FAMILIES: tuple[Family, ...] = tuple(family for room in ROOMS for family in room.FAMILIES)
@@ -21,7 +33,8 @@ _ANY_OF = {
     "tickets.done": ("closed_at", "resolved_at"),
     "contracts.mrr": ("mrr", "arr"),
 }
-"""Needs that several columns can meet. `usage.day` is another such need: use must be told by the day."""
+"""Needs that several columns can meet. `usage.day` is another such need: use must be told by the day.
+`contacts.activity` is met by touches or by use that names people."""
 
 
 def feature(name: str) -> Feature:
@@ -51,6 +64,8 @@ def _meets(need: str, tables: Tables) -> bool:
     name, column = need.split(".")
     if need == "usage.day":
         return tables.has("usage") and tables.usage_period != "month"
+    if need == "contacts.activity":
+        return tables.has("touches", "contact_id") or tables.has("usage", "user_id")
     return any(tables.has(name, choice) for choice in _ANY_OF.get(need, (column,)))
 
 
