@@ -5,11 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from features import adoption, contract, feedback, support, usage, users
+from features import (
+    adoption,
+    calls,
+    contract,
+    feedback,
+    reliability,
+    satisfaction,
+    service,
+    support,
+    usage,
+    users,
+)
 from features.family import Family, Feature
 from features.tables import Tables
 
-ROOMS = (usage, users, adoption, support, feedback, contract)
+ROOMS = (usage, users, adoption, support, service, calls, reliability, feedback, satisfaction, contract)
 """The modules that declare families, in the order of the feature table."""
 
 FAMILIES: tuple[Family, ...] = tuple(family for room in ROOMS for family in room.FAMILIES)
