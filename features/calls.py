@@ -5,8 +5,6 @@ Source: `touches`; a call is a touch of channel `call`. A call answered at or af
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import ibis
 import ibis.expr.types as ir
 
@@ -16,8 +14,8 @@ from features.tables import Tables
 from features.versions import last_delivery
 from features.windows import known_before, known_outcome
 
-LIMIT = timedelta(seconds=20)
-"""A call answered within it was answered in time."""
+LIMIT_SECONDS = 20
+"""A call answered within so many seconds was answered in time."""
 _TOUCH = ("event_at", "ring_at", "direction", "channel", "kind", "contact_id", "csm_id", "topic")
 """What makes a touch the one it is; the rest may be learned later."""
 
@@ -26,9 +24,10 @@ def _touches(tables: Tables, instants: ir.Table) -> ir.Table:
     seen = known_before(tables["touches"], instants, within_days=91)
     touch = last_delivery(seen, *_TOUCH)
     is_call = touch.channel.strip().lower() == "call"
+    limit = ibis.interval(seconds=LIMIT_SECONDS)
     answered_at = known_outcome(touch.answered_at, touch.as_of)
     # One that rang just before the instant may still be answered in time.
-    is_due = ibis.coalesce(touch.ring_at, touch.event_at) + ibis.literal(LIMIT) < touch.as_of
+    is_due = ibis.coalesce(touch.ring_at, touch.event_at) + limit < touch.as_of
     is_incoming = is_call & (touch.direction == "in")
     is_timed = ibis.ifelse(answered_at.isnull(), is_due, touch.ring_at.notnull())
     # A call of ours after the missed one is the return, whoever took it.
@@ -39,7 +38,7 @@ def _touches(tables: Tables, instants: ir.Table) -> ir.Table:
         touch=ibis.literal(1),
         inbound=_one(touch.direction == "in"),
         call_judged=_one(is_incoming & is_timed),
-        call_in_limit=_one(is_incoming & (answered_at <= touch.ring_at + ibis.literal(LIMIT))),
+        call_in_limit=_one(is_incoming & (answered_at <= touch.ring_at + limit)),
         call_unreturned=_one(is_incoming & answered_at.isnull() & is_due & ~is_returned),
     )
 

@@ -9,6 +9,7 @@ from features import (
     adoption,
     calls,
     contract,
+    effort,
     feedback,
     reliability,
     satisfaction,
@@ -20,7 +21,7 @@ from features import (
 from features.family import Family, Feature
 from features.tables import Tables
 
-ROOMS = (usage, users, adoption, support, service, calls, reliability, feedback, satisfaction, contract)
+ROOMS = (usage, users, adoption, support, service, effort, calls, reliability, feedback, satisfaction, contract)
 """The modules that declare families, in the order of the feature table."""
 
 FAMILIES: tuple[Family, ...] = tuple(family for room in ROOMS for family in room.FAMILIES)

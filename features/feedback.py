@@ -6,6 +6,8 @@ transactional scores are never pooled.
 
 from __future__ import annotations
 
+from typing import Any
+
 import ibis
 import ibis.expr.types as ir
 
@@ -50,10 +52,10 @@ def answers(tables: Tables, instants: ir.Table) -> ir.Table:
     return seen.mutate(followed_up_at=known_outcome(seen.followed_up_at, seen.as_of))
 
 
-def newest_first(rows: ir.Table, score: str, *group: str) -> ir.IntegerColumn:
-    """0 for the last answer of the account or of each `group` in it, 1 for the one before, and so on."""
-    order = [rows.event_at.desc(), rows.contact_id.desc(), rows[score].desc()]
-    return ibis.row_number().over(ibis.window(group_by=["account_id", *group, "as_of"], order_by=order))
+def newest_first(answer: ir.Table, score: str, *group: str) -> Any:
+    """A window over the answers of an account, or of each `group` in it, from the last one back."""
+    order = [answer.event_at.desc(), answer.contact_id.desc(), answer[score].desc()]
+    return ibis.window(group_by=["account_id", *group, "as_of"], order_by=order)
 
 
 def _relationship(tables: Tables, instants: ir.Table) -> ir.Table:
@@ -63,11 +65,11 @@ def _relationship(tables: Tables, instants: ir.Table) -> ir.Table:
     seen = seen.left_join(_deciders(tables, instants), ["account_id", "contact_id", "as_of"])
     seen = seen.drop("account_id_right", "contact_id_right", "as_of_right")
     seen = seen.mutate(is_decider=seen.is_decider.fill_null(0))
-    one_contact = ibis.window(group_by=["account_id", "contact_id", "as_of"], order_by=[seen.event_at, seen.score])
+    before = seen.score.lead().over(newest_first(seen, "score", "contact_id"))
     return seen.mutate(
-        recency=newest_first(seen, "score"),
-        decider_recency=newest_first(seen, "score", "is_decider"),
-        previous=ibis.ifelse(seen.contact_id.notnull(), seen.score.lag().over(one_contact), ibis.null("double")),
+        recency=ibis.row_number().over(newest_first(seen, "score")),
+        decider_recency=ibis.row_number().over(newest_first(seen, "score", "is_decider")),
+        previous=ibis.ifelse(seen.contact_id.notnull(), before, ibis.null("double")),
         answer=ibis.literal(1),
         is_detractor=(seen.score <= 6).cast("int8"),
     )
@@ -82,7 +84,7 @@ def _deciders(tables: Tables, instants: ir.Table) -> ir.Table:
 def _transactional(tables: Tables, instants: ir.Table) -> ir.Table:
     seen = answers(tables, instants)
     seen = seen.filter((seen.kind == "nps") & ~seen.trigger.isin(["", "relationship"]))
-    return seen.mutate(recency=newest_first(seen, "score"))
+    return seen.mutate(recency=ibis.row_number().over(newest_first(seen, "score")))
 
 
 def _invitations(tables: Tables, instants: ir.Table) -> ir.Table:

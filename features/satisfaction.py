@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.examples import example
-from features.family import Family, Feature, Measure, exact
+from features.family import Family, Feature, Measure
 from features.feedback import answers, newest_first
 from features.tables import Tables
 from features.versions import seconds_between
@@ -23,6 +23,8 @@ CSAT_FALL = 0.5
 EASE_LOW = 1 / 3
 """An ease of 3 on a scale of 1 to 7, rescaled."""
 NPS_LOW = 6
+_SHARE = "decimal(18, 15)"
+"""Summed in any order the same, with thirds to the last digit."""
 
 
 def _scored(tables: Tables, instants: ir.Table) -> ir.Table:
@@ -36,21 +38,22 @@ def _scored(tables: Tables, instants: ir.Table) -> ir.Table:
 def _csat(tables: Tables, instants: ir.Table) -> ir.Table:
     """CSAT answers, newest first (`recency` 0), and those after tickets in a series of their own."""
     seen = _scored(tables, instants).filter(ibis._.kind == "csat")
-    order = [seen.event_at, seen.contact_id, seen.share]
-    before = seen.share.lag().over(ibis.window(group_by=["account_id", "as_of"], order_by=order))
+    newest = newest_first(seen, "share")
     return seen.mutate(
-        satisfaction=exact(seen.share),
+        satisfaction=seen.share.cast(_SHARE),
         answer=ibis.literal(1),
         is_low=(seen.share <= CSAT_LOW).cast("int8"),
-        recency=newest_first(seen, "share"),
-        trigger_recency=newest_first(seen, "share", "trigger"),
-        is_lower=(before - seen.share >= CSAT_FALL).cast("int8"),
+        recency=ibis.row_number().over(newest),
+        trigger_recency=ibis.row_number().over(newest_first(seen, "share", "trigger")),
+        is_lower=(seen.share.lead().over(newest) - seen.share >= CSAT_FALL).cast("int8"),
     )
 
 
 def _ces(tables: Tables, instants: ir.Table) -> ir.Table:
     seen = _scored(tables, instants).filter(ibis._.kind == "ces")
-    return seen.mutate(ease=exact(seen.share), answer=ibis.literal(1), is_low=(seen.share <= EASE_LOW).cast("int8"))
+    return seen.mutate(
+        ease=seen.share.cast(_SHARE), answer=ibis.literal(1), is_low=(seen.share <= EASE_LOW).cast("int8")
+    )
 
 
 def _negative(tables: Tables, instants: ir.Table) -> ir.Table:
