@@ -8,12 +8,17 @@ from collections.abc import Iterable
 from features import (
     adoption,
     billing,
+    calls,
     contract,
+    effort,
     engagement,
     feedback,
     mentions,
     plans,
     relationship,
+    reliability,
+    satisfaction,
+    service,
     support,
     usage,
     users,
@@ -21,7 +26,24 @@ from features import (
 from features.family import Family, Feature
 from features.tables import Tables
 
-ROOMS = (usage, users, adoption, support, feedback, contract, billing, engagement, plans, mentions, relationship)
+ROOMS = (
+    usage,
+    users,
+    adoption,
+    support,
+    service,
+    effort,
+    calls,
+    reliability,
+    feedback,
+    satisfaction,
+    contract,
+    billing,
+    engagement,
+    plans,
+    mentions,
+    relationship,
+)
 """The modules that declare families, in the order of the feature table."""
 
 FAMILIES: tuple[Family, ...] = tuple(family for room in ROOMS for family in room.FAMILIES)

@@ -52,7 +52,9 @@ def _rows(name: str, text: str, account: str) -> Iterable[dict[str, str]]:
             raise ValueError(f"Row {line} of the example's {name} must have the {len(header)} values of {header}.")
         row = {column: _value(name, column, value) for column, value in zip(header, line, strict=True)}
         member = row.get("account_id", "me")
-        yield {**row, "account_id": account if member == "me" else f"{account}.{member}"}
+        # Where an id must be unique beyond its account, each example has its own.
+        own = {key: f"{account}.{row[key]}" for key in row if key == "ticket_id"}
+        yield {**row, **own, "account_id": account if member == "me" else f"{account}.{member}"}
 
 
 def _value(name: str, column: str, value: str) -> str:
