@@ -201,7 +201,8 @@ LIFECYCLE = Family(
                 example(364, "developing at all fourteen instants", usage="event_at is_core; "
                         + "; ".join(f"-{28 * step + 1} true" for step in range(14))),
                 example(0, "used again yesterday and on two other days; dormant 28 days ago",
-                        contracts="start_at mrr; -90 100", usage="event_at is_core; -1 true; -2 true; -14 true; -60 true"),
+                        contracts="start_at mrr; -90 100",
+                        usage="event_at is_core; -1 true; -2 true; -14 true; -60 true"),
             ),
         ),
     ),
