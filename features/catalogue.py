@@ -5,11 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from features import contract, feedback, lifecycle, onboarding, renewal, revenue, support, usage, value
+from features import (
+    classes,
+    contract,
+    feedback,
+    lifecycle,
+    onboarding,
+    peers,
+    renewal,
+    revenue,
+    support,
+    usage,
+    value,
+)  # fmt: skip
 from features.family import Family, Feature
 from features.tables import Tables
 
-ROOMS = (usage, support, feedback, contract, revenue, renewal, onboarding, value, lifecycle)
+ROOMS = (usage, support, feedback, contract, revenue, renewal, onboarding, value, lifecycle, peers, classes)
 """The modules that declare families, in the order of the feature table."""
 
 FAMILIES: tuple[Family, ...] = tuple(family for room in ROOMS for family in room.FAMILIES)
