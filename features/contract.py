@@ -9,11 +9,10 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
+from features.examples import example
 from features.family import Family, Feature, Measure, exact, ratio
 from features.snapshots import contracts_known
 from features.tables import Tables
-
-_BEFORE_DAYS = 91
 
 
 def _contracts(tables: Tables, instants: ir.Table) -> ir.Table:
@@ -24,7 +23,10 @@ def _contracts(tables: Tables, instants: ir.Table) -> ir.Table:
         days_since_start=known.as_of.date().delta(known.start_at.date(), unit="day"),
         live_mrr=_where(live, exact(known.mrr)),
         live_arr=_where(live, exact(known.arr)),
+        live_list_arr=_where(live, exact(known.list_arr)),
+        live_listed_arr=_where(live & known.list_arr.notnull(), exact(known.arr)),
         live_seats=_where(live, exact(known.seats)),
+        live_price_change=_where(live, known.next_price_change),
         renewal_in_days=_where(live, renewal_at.date().delta(known.as_of.date(), unit="day")),
         live_notice_days=known.notice_days,
         renews_itself=_where(live, known.auto_renew.cast("int8")),
@@ -37,22 +39,22 @@ def _where(condition: ir.BooleanValue, value: ir.Value) -> ir.Value:
 
 def _renewal_at(known: ir.Table) -> ir.TimestampValue:
     """The planned end; one that passed in silence moves on by whole terms until it lies at or after the instant."""
-    end, term = known.term_end_at, known.term_months.cast("int64").nullif(0)
-    months = (known.as_of.year() - end.year()) * 12 + known.as_of.month() - end.month()
+    end, term = known.term_end_at, whole_months(known.term_months)
+    rolled = end + (terms_passed(end, term, known.as_of) * term).as_interval("M")
+    return ibis.ifelse(end >= known.as_of, end, rolled)
+
+
+def whole_months(term: ir.NumericValue) -> ir.IntegerValue:
+    """A term in months, missing where it has none."""
+    return term.cast("int64").nullif(0)
+
+
+def terms_passed(end: ir.TimestampValue, term: ir.IntegerValue, at: ir.TimestampValue) -> ir.IntegerValue:
+    """The least n for which `end` and n terms more lie at or after `at`: so many planned ends lie before it."""
+    months = (at.year() - end.year()) * 12 + at.month() - end.month()
     terms = ibis.greatest(0, (months / term).ceil()).cast("int64")
     rolled = end + (terms * term).as_interval("M")
-    again = rolled + term.as_interval("M")
-    passed = ibis.ifelse(rolled < known.as_of, again, rolled)
-    return ibis.ifelse(end >= known.as_of, end, passed)
-
-
-def _contracts_before(tables: Tables, instants: ir.Table) -> ir.Table:
-    """The contracts as they were known 91 days before each instant."""
-    shift = ibis.interval(days=_BEFORE_DAYS)
-    before = contracts_known(tables, instants.select(as_of=instants.as_of - shift))
-    return before.mutate(
-        live_mrr=_where(before.is_live, exact(before.mrr)), live_seats=_where(before.is_live, exact(before.seats))
-    ).mutate(as_of=before.as_of + shift)
+    return terms + (rolled < at).cast("int64")
 
 
 # The source is accounts where contracts are not mapped: then only the time as a customer is told.
@@ -73,6 +75,13 @@ CONTRACT = Family(
             meaning="Annual recurring revenue of the contracts live at `as_of`.",
             unit="money", missing="E", sign=0, group="context", actionable=False,
             needs=("contracts.mrr",),
+            examples=(
+                example(1803, "twelve months of 100 and 50.25; what has ended counts no more",
+                        contracts="contract_id start_at ended_at mrr; c1 -700 . 100; c2 -90 . 50.25; c3 -700 -1 900"),
+                example(1200, "it ends at the instant, which is not known before",
+                        contracts="start_at ended_at arr; -700 0 1200"),
+                example(None, "its price is unknown", contracts="start_at mrr; -700 ."),
+            ),
         ),
         Feature(
             name="tenure_days",
@@ -80,6 +89,11 @@ CONTRACT = Family(
             label="days as a customer",
             meaning="Days from the first contract's start to `as_of`.",
             unit="days", missing="Z", sign=-1, group="context", actionable=False,
+            examples=(
+                example(730, "the first contract counts, even if it has ended",
+                        contracts="contract_id start_at ended_at mrr; c1 -730 -400 100; c2 -30 . 100"),
+                example(1, "begun yesterday", contracts="start_at mrr; -1 100"),
+            ),
         ),
         Feature(
             name="days_to_renewal",
@@ -88,6 +102,13 @@ CONTRACT = Family(
             meaning="Days from `as_of` to the next planned end of a live contract.",
             unit="days", missing="E", sign=0, group="commercial", actionable=False,
             needs=("contracts.term_end_at",),
+            examples=(
+                example(30, "28 February and a month more lie on 28 March, 31 January and two on 31 March",
+                        contracts="start_at term_end_at term_months mrr; -60 -29 1 100"),
+                example(0, "it ends at the instant", contracts="start_at term_end_at mrr; -365 0 100"),
+                example(None, "a planned end has passed and its term is unknown",
+                        contracts="start_at term_end_at mrr; -730 -365 100"),
+            ),
         ),
         Feature(
             name="days_to_notice_deadline",
@@ -96,6 +117,11 @@ CONTRACT = Family(
             meaning="days_to_renewal less the notice period; below 0 once the deadline has passed.",
             unit="days", missing="E", sign=0, group="commercial", actionable=False,
             needs=("contracts.term_end_at", "contracts.notice_days"),
+            examples=(
+                example(20, "30 days before the end in 50",
+                        contracts="start_at term_end_at notice_days mrr; -300 50 30 100"),
+                example(-5, "passed five days ago", contracts="start_at term_end_at notice_days mrr; -300 25 30 100"),
+            ),
         ),
         Feature(
             name="is_auto_renew",
@@ -104,43 +130,41 @@ CONTRACT = Family(
             meaning="Every live contract renews without a word.",
             unit="0/1", missing="E", sign=-1, group="commercial", actionable=False,
             needs=("contracts.auto_renew",),
+            examples=(
+                example(1, "", contracts="start_at auto_renew mrr; -300 true 100"),
+                example(0, "one of two does not",
+                        contracts="contract_id start_at term_end_at auto_renew mrr; c1 -300 . true 1; c2 -9 9 no 1"),
+            ),
+        ),
+        Feature(
+            name="renewal_price_change_pct",
+            formula=lambda contract: contract.live_price_change.max(),
+            label="announced change of the price at the renewal",
+            meaning="Announced next price change of the live contracts, the largest of several; percent as written.",
+            unit="%", missing="E", sign=1, group="commercial", actionable=True,
+            needs=("contracts.next_price_change",),
+            examples=(
+                example(7.5, "a version that became known in time",
+                        contracts="start_at next_price_change mrr known_at; -300 . 100 -300; -300 7.5 100 0"),
+                example(None, "announced only after the instant",
+                        contracts="start_at next_price_change mrr known_at; -300 . 100 -300; -300 7.5 100 0@00:01"),
+            ),
+        ),
+        Feature(
+            name="discount_pct",
+            formula=lambda contract: 1 - ratio(contract.live_listed_arr.sum(), contract.live_list_arr.sum()),
+            label="discount against the list price",
+            meaning="1 - ARR / list ARR of the live contracts that have a list price; below 0 above the list.",
+            unit="share", missing="E", sign=0, group="commercial", actionable=True,
+            needs=("contracts.list_arr",),
+            examples=(
+                example(0.2, "1,200 of 1,500; a contract without a list price is left out",
+                        contracts="contract_id start_at arr list_arr; c1 -300 1200 1500; c2 -300 800 ."),
+                example(None, "a list price of 0", contracts="start_at arr list_arr; -300 1200 0"),
+            ),
         ),
     ),
 )  # fmt: skip
 
 
-def _only_positive(value: ir.NumericValue) -> ir.NumericValue:
-    """`value`, 0 where it is below; missing stays missing, which `greatest` would turn into 0."""
-    return ibis.ifelse(value < 0, value * 0, value)
-
-
-CONTRACT_BEFORE = Family(
-    name="contract_before",
-    source="accounts",
-    owner="revenue operations",
-    rows=_contracts_before,
-    measures=(
-        Measure("mrr_before", lambda contract: contract.live_mrr.sum(), missing="E"),
-        Measure("seats_before", lambda contract: contract.live_seats.sum(), missing="E"),
-    ),
-    ratios=(
-        Feature(
-            name="mrr_delta_91d",
-            formula=lambda row: ratio(row.mrr - row.mrr_before, row.mrr_before),
-            label="change of recurring revenue in 91 days",
-            meaning="(MRR at `as_of` - MRR 91 days before) / MRR 91 days before.",
-            unit="share", window=91, missing="D", sign=-1, group="commercial", actionable=True,
-            needs=("contracts.mrr",),
-        ),
-        Feature(
-            name="seats_reduced_91d",
-            formula=lambda row: ratio(_only_positive(row.seats_before - row.seats), row.seats_before),
-            label="share of seats given up in 91 days",
-            meaning="Seats removed in the 91 days before `as_of` / seats held then.",
-            unit="share", window=91, missing="D", sign=1, group="commercial", actionable=True,
-            needs=("contracts.seats",),
-        ),
-    ),
-)  # fmt: skip
-
-FAMILIES = (CONTRACT, CONTRACT_BEFORE)
+FAMILIES = (CONTRACT,)
