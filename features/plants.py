@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import lcm
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 from features.schema import Column, Table
 from features.staging import TIMES
 
 Row = dict[str, Any]
-T = TypeVar("T")
 DAY, INSTANT = timedelta(days=1), timedelta(microseconds=1)
 
 AT, LATER, LATE = "happened at the instant", "happened later", "learned later"
@@ -82,47 +82,48 @@ class Planter:
         templates : rows of the table with all columns of its contract, `event_at` and `known_at`
         accounts : around which the rows are planted, in turn
         """
-        draw = Random(f"{self.table.name} {self.as_of}")
         own: dict[str, list[Row]] = {}
         for row in templates:
             own.setdefault(row["account_id"], []).append(row)
         kinds = KINDS if self.outcomes else (AT, LATER, LATE, VERSION)
         for place in range(number):
-            account = accounts[place % len(accounts)]
-            kind = kinds[(place + place // len(accounts)) % len(kinds)]
-            template = draw.choice(own.get(account, templates) if place % 3 else templates)
+            draw = Random(f"{self.table.name} {self.as_of} {place}")
+            kind = kinds[place % len(kinds)]
+            # Shifted now and then, or each account would always meet the same kinds.
+            account = accounts[(place + place // lcm(len(kinds), len(accounts))) % len(accounts)]
+            template = draw.choice(draw.choice((templates, own.get(account, templates))))
             if kind in (VERSION, CLOSED) or not self._new_ids:
                 template = draw.choice(own.get(account, [{}]))
             if template:
-                yield from self._of_kind(kind, {**template, "account_id": account}, f"planted-{place}", place)
+                yield from self._of_kind(kind, {**template, "account_id": account}, f"planted-{place}", draw)
 
-    def _of_kind(self, kind: str, template: Row, name: str, turn: int) -> Iterator[tuple[str, Row]]:
+    def _of_kind(self, kind: str, template: Row, name: str, draw: Random) -> Iterator[tuple[str, Row]]:
         if kind == OUTCOME:
-            yield from self._twins(template, name, turn)
+            yield from self._twins(template, name, draw)
         elif kind in (VERSION, CLOSED):
-            yield kind, self._version(kind, template, turn)
+            yield kind, self._version(kind, template, draw)
         else:
-            row = self._named(_moved(template, self._happened(kind, turn)), name, turn)
-            yield kind, {**row, "known_at": self._known(kind, row["event_at"], turn)}
+            row = self._named(_moved(template, self._happened(kind, draw)), name, draw)
+            yield kind, {**row, "known_at": self._known(kind, row["event_at"], draw)}
 
-    def _happened(self, kind: str, turn: int) -> datetime:
+    def _happened(self, kind: str, draw: Random) -> datetime:
         least = DAY if self.by_day else INSTANT
         if kind == AT:
             return self.as_of
         if kind == LATER:
-            return self.as_of + _pick((least, DAY, 7 * DAY, 40 * DAY, 90 * DAY), turn)
-        return self.as_of - _pick((least, DAY, 5 * DAY, 20 * DAY, 60 * DAY), turn)
+            return self.as_of + draw.choice((least, DAY, 7 * DAY, 40 * DAY, 90 * DAY))
+        return self.as_of - draw.choice((least, DAY, 5 * DAY, 20 * DAY, 60 * DAY))
 
-    def _known(self, kind: str, event_at: datetime, turn: int) -> datetime:
+    def _known(self, kind: str, event_at: datetime, draw: Random) -> datetime:
         if kind == LATE:
-            return self.as_of + _pick((DAY if self.by_day else INSTANT, DAY, 40 * DAY), turn)
+            return self.as_of + draw.choice((DAY if self.by_day else INSTANT, DAY, 40 * DAY))
         # A clock may be wrong, or a fact be told before it happened; it is none at the instant for all that.
-        return _pick((event_at, self.as_of, self.as_of - 10 * DAY), turn)
+        return draw.choice((event_at, self.as_of, self.as_of - 10 * DAY))
 
-    def _named(self, row: Row, name: str, turn: int) -> Row:
-        """`row` as another one than its template, in every second turn with other people, features and values too."""
+    def _named(self, row: Row, name: str, draw: Random) -> Row:
+        """`row` as another one than its template, every second time with other people, features and values too."""
         renewed = dict.fromkeys(self._new_ids, name)
-        if turn % 2:
+        if draw.random() < 0.5:
             others = [column.name for column in self.table.columns if column.kind == "id"]
             renewed |= {column: name for column in others if column != "account_id" and row[column] is not None}
             row = self._altered(row)
@@ -132,18 +133,18 @@ class Planter:
         values = {column.name: _other(column, row[column.name]) for column in self.table.columns}
         return {**row, **values}
 
-    def _version(self, kind: str, template: Row, turn: int) -> Row:
+    def _version(self, kind: str, template: Row, draw: Random) -> Row:
         """The template as it is told later, with outcomes before the instant or from it on."""
         event_at = template["event_at"]
         before = event_at + (min(self.as_of, event_at + 40 * DAY) - event_at) / 2
-        at = before if kind == VERSION else self.as_of + _pick((timedelta(0), INSTANT, 20 * DAY), turn)
-        known_at = max(at, self.as_of) + _pick((INSTANT, DAY, 40 * DAY), turn)
-        dates = dict.fromkeys(self._chosen(turn), at)
+        at = before if kind == VERSION else self.as_of + draw.choice((timedelta(0), INSTANT, 20 * DAY))
+        known_at = max(at, self.as_of) + draw.choice((INSTANT, DAY, 40 * DAY))
+        dates = dict.fromkeys(self._chosen(draw), at)
         return {**self._altered(template), **dates, "known_at": known_at}
 
-    def _twins(self, template: Row, name: str, turn: int) -> Iterator[tuple[str, Row]]:
+    def _twins(self, template: Row, name: str, draw: Random) -> Iterator[tuple[str, Row]]:
         """A row of which nothing has come yet, and the same with an outcome dated at the instant or later."""
-        event_at = self.as_of - _pick((DAY, 5 * DAY, 20 * DAY, 27 * DAY), turn)
+        event_at = self.as_of - draw.choice((DAY, 5 * DAY, 20 * DAY, 27 * DAY))
         row = _moved(template, event_at) | dict.fromkeys(self._new_ids, name)
         # A version must be the newest that is known, or it would not be looked at.
         row["known_at"] = event_at if self._new_ids else self.as_of
@@ -152,23 +153,19 @@ class Planter:
         told = [(outcome, self._told_with(outcome)) for outcome in self.outcomes]
         blank = {column: None for outcome, others in told for column in (outcome, *others)}
         yield OPEN, {**row, **blank}
-        chosen = self._chosen(turn)
-        at = self.as_of + _pick((timedelta(0), INSTANT, 20 * DAY), turn)
+        chosen = self._chosen(draw)
+        at = self.as_of + draw.choice((timedelta(0), INSTANT, 20 * DAY))
         values = {name: _some(self.table.column(name), row) for key, names in told if key in chosen for name in names}
         yield OUTCOME, {**row, **blank, **values, **dict.fromkeys(chosen, at)}
 
-    def _chosen(self, turn: int) -> tuple[str, ...]:
-        """One outcome in turn, now and then all of them."""
+    def _chosen(self, draw: Random) -> tuple[str, ...]:
+        """One outcome, now and then all of them."""
         turns = [(name,) for name in self.outcomes] + [self.outcomes]
-        return turns[turn // len(KINDS) % len(turns)]
+        return draw.choice(turns)
 
     def _told_with(self, outcome: str) -> tuple[str, ...]:
         names = {column.name for column in self.table.columns}
         return tuple(name for name in _TOLD_WITH.get(outcome, ()) if name in names)
-
-
-def _pick(choices: Sequence[T], turn: int) -> T:
-    return choices[turn // len(KINDS) % len(choices)]
 
 
 def _moved(row: Row, event_at: datetime) -> Row:
