@@ -339,11 +339,21 @@ def features_list_command() -> Shown:
 @company_command(features_group, "build")
 @as_of_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet file to write.")
-def features_build_command(project: Project, as_of: datetime | None, out: Path) -> Shown:
+@click.option("--certify", is_flag=True, help="First show that nothing later moves a feature, or stop.")
+def features_build_command(project: Project, *, as_of: datetime | None, out: Path, certify: bool) -> Shown:
     """Write the feature table at one instant."""
-    rows = project.features(_instant(project, as_of))
+    from features.certificate import certify as certified
+
+    instant = _instant(project, as_of)
+    facts: dict[str, Any] = {}
+    if certify:
+        certificate = certified(project.tables, project.settings, as_of=instant)
+        certificate.refuse_leaks()
+        facts["certificate"] = certificate.as_dict()
+        say(certificate.verdict)
+    rows = project.features(instant)
     _write(out, rows.to_parquet(index=False))
-    return {"rows": len(rows), "file": str(out)}, lambda: f"{len(rows):,} rows in {out}"
+    return {"rows": len(rows), "file": str(out), **facts}, lambda: f"{len(rows):,} rows in {out}"
 
 
 @main.group("token")

@@ -114,7 +114,7 @@ def grade(item: Feature, tables: Tables) -> str:
     """`recorded` where every source says when its rows became known, else `assumed`."""
     sources = {family_of(item.name).source, *(need.split(".")[0] for need in item.needs)}
     known = [tables.loaded[name].recorded for name in sources if name in tables.loaded]
-    return "recorded" if all(known) else "assumed"
+    return "recorded" if known and all(known) else "assumed"
 
 
 def catalogue_hash(features: Iterable[Feature] = FEATURES) -> str:

@@ -34,7 +34,8 @@ Floats = npt.NDArray[np.float64]
 
 MANIFEST = "manifest.json"
 FILES = (
-    "model.txt", "contract.json", "calibrator.json", "policy.json", "golden.parquet", "evaluation.json", "card.md",
+    "model.txt", "contract.json", "calibrator.json", "policy.json", "golden.parquet", "evaluation.json",
+    "certificate.json", "card.md",
 )  # fmt: skip
 GOLDEN_ROWS = 200
 BANDS = (("critical", 4.0), ("high", 2.0), ("medium", 1.0))
@@ -59,6 +60,8 @@ class ChurnModel:
     bands: tuple[tuple[str, float], ...] = BANDS
     """Band and the multiple of the base rate at which it begins, highest first."""
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    certificate: Mapping[str, Any] = field(default_factory=dict)
+    """What was done to show that no feature sees the future."""
     card: str = ""
 
     def raw_scores(self, rows: pd.DataFrame) -> Floats:
@@ -120,6 +123,7 @@ def save_model(model: ChurnModel, folder: Path, key: bytes) -> None:
         "policy.json": _json(policy),
         "golden.parquet": _parquet(model.golden),
         "evaluation.json": _json(model.evaluation),
+        "certificate.json": _json(model.certificate),
         "card.md": model.card.encode(),
     }
     for name, content in contents.items():
@@ -152,6 +156,7 @@ def load_model(folder: Path, key: bytes | None) -> ChurnModel:
         bands=tuple(sorted(policy["bands"].items(), key=lambda band: -band[1])),
         golden=pq.read_table(io.BytesIO(contents["golden.parquet"])).to_pandas(),
         evaluation=json.loads(contents["evaluation.json"]),
+        certificate=json.loads(contents["certificate.json"]),
         card=contents["card.md"].decode(),
     )
     if not np.array_equal(model.raw_scores(model.golden), model.golden["raw_score"].to_numpy()):

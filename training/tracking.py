@@ -105,6 +105,7 @@ def _log_run(trained: Trained, settings: Settings, artefact: Path) -> None:
     )
     mlflow.log_metrics(_flat(evaluation))
     mlflow.log_dict(evaluation.as_dict(), "evaluation.json")
+    mlflow.log_dict(dict(trained.model.certificate), "certificate.json")
     mlflow.log_text(trained.model.card, "card.md")
     mlflow.log_figure(calibration_plot(evaluation.predictions), "plots/calibration.png")
     curves = {"model": "probability", **{name: name for name in evaluation.baselines}}

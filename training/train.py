@@ -9,6 +9,7 @@ from datetime import datetime
 import pandas as pd
 
 from features.catalogue import FEATURES, catalogue_hash
+from features.certificate import Certificate, certify
 from features.settings import Settings
 from features.tables import Tables
 from training.dataset import Dataset, build_dataset
@@ -30,10 +31,22 @@ class Trained:
 
 
 def train(tables: Tables, settings: Settings, *, now: datetime, progress: Progress) -> Trained:
-    """Judge the recipe on later months, then fit it on everything whose label is final."""
+    """Judge the recipe on later months, then fit it on everything whose label is final.
+
+    Raises
+    ------
+    TooFewChurns
+        There is too little to learn from.
+    ConfigurationError
+        A feature sees what happened or was learned after its instant.
+    """
     dataset = build_dataset(tables, settings, now=now)
     accounts = dataset.rows.account_id.nunique()
     progress(f"{len(dataset.rows):,} rows of {accounts:,} accounts, {len(dataset.features)} features")
+    progress("planting rows that no feature may see")
+    certificate = certify(tables, settings, as_of=dataset.span.instants()[-1])
+    certificate.refuse_leaks()
+    progress(certificate.verdict)
     options = settings.train
     evaluation = evaluate(dataset, folds=options.folds, seed=options.seed, draws=options.draws, progress=progress)
     progress("final fit on all mature rows")
@@ -50,7 +63,8 @@ def train(tables: Tables, settings: Settings, *, now: datetime, progress: Progre
         typical=_medians(rows, dataset.features),
         golden=golden_rows(rows, fitted.booster, dataset.features),
         evaluation=evaluation.as_dict(),
-        card=card(dataset, evaluation, settings, calibrated_on=fitted.calibrated_on),
+        certificate=certificate.as_dict(),
+        card=card(dataset, evaluation, certificate, settings, calibrated_on=fitted.calibrated_on),
     )
     return Trained(model=model, evaluation=evaluation, dataset=dataset)
 
@@ -60,7 +74,9 @@ def _medians(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, float |
     return {str(name): None if pd.isna(value) else float(value) for name, value in medians.items()}
 
 
-def card(dataset: Dataset, evaluation: Evaluation, settings: Settings, *, calibrated_on: str) -> str:
+def card(
+    dataset: Dataset, evaluation: Evaluation, certificate: Certificate, settings: Settings, *, calibrated_on: str
+) -> str:
     """The model card: what it predicts, from what, how well, and what it must not be used for."""
     label = settings.label
     lines = [
@@ -71,6 +87,7 @@ def card(dataset: Dataset, evaluation: Evaluation, settings: Settings, *, calibr
         f"- Learned from {len(dataset.maturity.mature):,} snapshots of accounts, {dataset.maturity.lost} of them lost; "
         f"data {dataset.identity[:16]}.",
         f"- Calibrated on {calibrated_on}.",
+        f"- Leakage, tried with rows planted around {certificate.as_of:%Y-%m-%d}: {certificate.verdict}.",
         f"- Judged at {len(evaluation.instants)} later instants, {evaluation.instants[0]:%Y-%m-%d} to "
         f"{evaluation.instants[-1]:%Y-%m-%d}, each time on a model that knew only what was known then. The figures are "
         "those of these refits; the registered model is fitted once more on all mature rows.",
