@@ -320,6 +320,32 @@ def explain_command(project: Project, as_of: datetime | None, account: str) -> S
     return facts, lambda: text
 
 
+@company_command(main, "correct")
+@click.argument("account", required=False)
+@click.option("--kind", type=click.Choice(["did_not_churn", "churned", "merged", "renamed"]), help="What is true.")
+@click.option("--at", type=click.DateTime(["%Y-%m-%d"]), help="Day of the loss; default: the only one, or today.")
+@click.option("--into", help="The account that goes on, of one merged or renamed.")
+@click.option("--undo", "undone", help="Take the correction with this id back.")
+@click.option("--reason", required=True, help="Why; kept with the line.")
+@click.option("--by", envvar="USER", required=True, help="Who says so. [default: the user's name]")
+def correct_command(
+    project: Project, *, account: str | None, kind: str | None, undone: str | None, at: datetime | None,
+    into: str | None, **said: str,
+) -> Shown:  # fmt: skip
+    """Put the label of an account right, on a line of the audit file that is never rewritten."""
+    from features.correct import correct, correction_text, undo
+
+    if (undone is None) == (account is None or kind is None):
+        raise click.UsageError("Name an ACCOUNT and its --kind, or the correction to --undo.")
+    now = datetime.now(UTC)
+    if undone is not None:
+        line = undo(project.tables, project.settings, undone, said=dict(said), now=now)
+    else:
+        facts = {"at": _day(at), "into_account_id": into, **said}
+        line = correct(project.tables, project.settings, str(account), kind=str(kind), said=facts, now=now)
+    return line, lambda: correction_text(line)
+
+
 @main.group("features")
 def features_group() -> None:
     """The feature catalogue and the feature table."""

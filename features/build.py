@@ -14,7 +14,7 @@ from ibis.common.exceptions import IbisError
 from features.catalogue import FAMILIES, FEATURE_NAMES, is_connected, is_told
 from features.family import Family, Feature, Measure
 from features.settings import LabelSettings
-from features.snapshots import account_phases
+from features.snapshots import phases_at
 from features.sources import keep
 from features.tables import Tables
 from features.windows import instants_table, masked
@@ -55,7 +55,7 @@ def _built(tables: Tables, moments: ir.Table, label: LabelSettings) -> Iterator[
         keep(tables.backend, name, sql)
         return name, sql
 
-    phases = account_phases(tables, moments, grace_days=label.grace_days)
+    phases = phases_at(tables, moments, label)
     yield step(ROSTER, phases.filter(phases.phase == "active").select(*KEYS))
     for family in FAMILIES:
         if is_connected(family, tables):

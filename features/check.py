@@ -112,12 +112,16 @@ def _label_facts(labels: Maturity) -> dict[str, Any]:
     scored = labels.mature.as_of.value_counts().to_dict()
     parts = labels.mature.groupby(["as_of", "part"]).as_of.count().to_dict()
     return {
+        "kind": labels.label.kind,
+        "loss": labels.label.loss,
         "horizon_days": labels.label.horizon_days,
         "grace_days": labels.label.grace_days,
+        "silence_days": labels.label.silence_days,
         "lead_days": labels.label.lead_days,
         "anchor": labels.label.anchor,
         "reporting_delay_days": labels.delay_days,
         "lost_accounts": labels.lost,
+        **labels.shares(),
         "folds": [f"{instant:%Y-%m-%d}" for instant in labels.folds()],
         "instants": [
             {"as_of": f"{instant:%Y-%m-%d}", "accounts": int(scored[instant]), "lost": int(lost),

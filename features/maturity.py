@@ -27,13 +27,13 @@ class Maturity:
     label: LabelSettings
     delay_days: int
     rows: pd.DataFrame
-    """Every account and instant with phase, state, churned, part, decided_at, decision_known_at, lost_at, mrr."""
+    """Every account and instant with phase, mrr, state, churned and its other outcomes, see `labelled`."""
     min_lost: int
 
     @property
     def final_after(self) -> timedelta:
-        """How long after an instant its labels are final: horizon, grace and reporting delay."""
-        return timedelta(days=self.label.horizon_days + self.label.grace_days + self.delay_days)
+        """How long after an instant its labels are final: horizon, grace (or silence) and reporting delay."""
+        return timedelta(days=self.label.horizon_days + self.label.settling_days + self.delay_days)
 
     @property
     def mature(self) -> pd.DataFrame:
@@ -49,11 +49,25 @@ class Maturity:
         """Lost accounts in the window of each mature instant."""
         return self.mature.groupby("as_of").churned.sum().astype(int)
 
+    def shares(self) -> dict[str, float | None]:
+        """Of the mature rows the share that contracted, of the lost ones the share whose own decision it was."""
+        rows = self.mature
+        by_name = {
+            "contracted_share": rows.contracted,
+            "reason_told_share": rows.loc[rows.churned == 1, "voluntary"].notna(),
+            "voluntary_share": rows.voluntary,
+        }
+        means = {name: values.dropna().astype("float64").mean() for name, values in by_name.items()}
+        return {name: None if pd.isna(mean) else round(float(mean), 4) for name, mean in means.items()}
+
     def known_at(self, instant: datetime) -> pd.DataFrame:
         """The labels that were final at `instant`, as they were known then; training at `instant` may use no others."""
-        past = self.mature[self.mature.as_of <= pd.Timestamp(instant - self.final_after)]
-        known = (past.churned == 1) & (past.decision_known_at <= pd.Timestamp(instant))
-        return past.assign(churned=known.astype("int8"))
+        at = pd.Timestamp(instant)
+        past = self.mature[self.mature.as_of <= at - self.final_after]
+        known = (past.churned == 1) & (past.decision_known_at <= at)
+        # A loss that was found to be none only later was one for who learned then.
+        mistaken = (past.believed_at <= at) & (past.refuted_at > at)
+        return past.assign(churned=(known | mistaken).astype("int8"))
 
     def can_train_at(self, instant: datetime) -> bool:
         """Whether enough losses were known at `instant` to learn from."""
@@ -81,6 +95,7 @@ def maturity(
 
 _COLUMNS = [
     "account_id", "as_of", "phase", "mrr", "state", "churned", "part", "decided_at", "decision_known_at", "lost_at",
+    "voluntary", "believed_at", "refuted_at", "contracted", "contraction_mrr",
 ]  # fmt: skip
 
 
@@ -95,13 +110,14 @@ def windows_that_work(tables: Tables, span: Span, label: LabelSettings, *, min_l
 
 def advice(found: Sequence[LabelSettings], label: LabelSettings) -> str:
     """What to write into `[label]` so that training works, in one sentence."""
+    settling = "silence" if label.kind == "silence" else "grace"
     if not found:
         return (
-            f"No windows from 90 to 30 days would give one (now {label.horizon_days} and a grace of "
-            f"{label.grace_days}): more history of lost accounts is needed."
+            f"No windows from 90 to 30 days would give one (now {label.horizon_days} and a {settling} of "
+            f"{label.settling_days}): more history of lost accounts is needed."
         )
     best = found[0]
     return (
-        f"Windows that would work: [label] horizon_days = {best.horizon_days}, grace_days = {best.grace_days}, "
-        f"lead_days = {best.lead_days}."
+        f"Windows that would work: [label] horizon_days = {best.horizon_days}, {settling}_days = "
+        f"{best.settling_days}, lead_days = {best.lead_days}."
     )

@@ -25,6 +25,7 @@ _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 
 DATABASE_SUFFIXES = (".duckdb", ".ddb", ".db")
 
+LabelKind = Literal["contracts", "silence"]
 Anchor = Literal["decision", "end"]
 Period = Literal["day", "month"]
 
@@ -77,6 +78,8 @@ class TableSource:
 class LabelSettings:
     """What counts as churn; see the Time section of ARCHITECTURE.md."""
 
+    kind: LabelKind = "contracts"
+    """Who is lost: who gave up the contract, or, without contracts, who fell silent."""
     horizon_days: int = 90
     """Days after `as_of` in which a decision to leave counts."""
     grace_days: int = 30
@@ -85,6 +88,22 @@ class LabelSettings:
     """Decisions within so many days are reported as *now*, later ones as *act*."""
     anchor: Anchor = "decision"
     """Date of a loss: the day notice was given (else the end), or always the end."""
+    silence_days: int = 90
+    """With kind silence: the last use before so many days of none is the loss."""
+    contraction_share: float = 0.10
+    """Share of the recurring revenue whose loss counts as a contraction of an account that stays."""
+    corrections: str | None = None
+    """A CSV or Parquet file of labels put right by hand, relative to `tenure.toml`."""
+
+    @property
+    def settling_days(self) -> int:
+        """Days after the window in which its outcome may still change: the grace, or the silence."""
+        return self.silence_days if self.kind == "silence" else self.grace_days
+
+    @property
+    def loss(self) -> str:
+        """What a lost account does, for a sentence about it."""
+        return f"falls silent for {self.silence_days} days" if self.kind == "silence" else "decides to leave"
 
     def __post_init__(self) -> None:
         _require(self.horizon_days >= 1, "[label] horizon_days", self.horizon_days, "at least 1 day")
@@ -93,6 +112,10 @@ class LabelSettings:
         lead = "[label] lead_days (by default 30)"
         _require(0 <= self.lead_days < self.horizon_days, lead, self.lead_days, expected)
         _require(self.anchor in get_args(Anchor), "[label] anchor", self.anchor, f"one of {list(get_args(Anchor))}")
+        _require(self.kind in get_args(LabelKind), "[label] kind", self.kind, f"one of {list(get_args(LabelKind))}")
+        _require(self.silence_days >= 7, "[label] silence_days", self.silence_days, "at least 7 days")
+        share = self.contraction_share
+        _require(0 < share <= 1, "[label] contraction_share", share, "a share above 0, at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,15 +12,21 @@ from datetime import datetime, timedelta
 import ibis
 import ibis.expr.types as ir
 
+from features.corrections import closed_by_hand
 from features.data_contract import CONTRACTS
+from features.settings import LabelSettings
+from features.silence import ALREADY_SILENT, silent_phases
 from features.tables import Tables
 from features.windows import TIMESTAMP, beside, first_of_months, known_before, known_outcome
 
-PHASES = ("active", "notice", "lost", "potential")
+PHASES = ("active", "notice", "lost", "potential", ALREADY_SILENT)
 
 
 def contract_versions(tables: Tables) -> ir.Table:
-    """The contracts; without them one open contract per account, ended by `accounts.churned_at`."""
+    """The contracts; without them one open contract per account, ended by `accounts.churned_at`.
+
+    It begins with `accounts.started_at`, or where nobody wrote that down with the first use.
+    """
     if tables.has("contracts"):
         contracts = tables["contracts"]
         return contracts.mutate(
@@ -29,7 +35,7 @@ def contract_versions(tables: Tables) -> ir.Table:
             mrr=ibis.coalesce(contracts.mrr, contracts.arr / 12),
             arr=ibis.coalesce(contracts.arr, contracts.mrr * 12),
         )
-    accounts = tables["accounts"].filter(ibis._.started_at.notnull())
+    accounts = _started_accounts(tables)
     columns = {column.name: ibis.null(_ibis_type(column.kind)) for column in CONTRACTS.columns}
     columns |= {
         "account_id": accounts.account_id,
@@ -41,6 +47,22 @@ def contract_versions(tables: Tables) -> ir.Table:
         "known_at": accounts.known_at,
     }
     return accounts.select(**columns)
+
+
+def _started_accounts(tables: Tables) -> ir.Table:
+    """The accounts with a start; one without takes its first use, in as many versions as late rows moved it back."""
+    accounts = tables["accounts"]
+    days = tables["account_days"]
+    so_far = ibis.window(group_by=days.account_id, order_by=days.known_at, range=(None, 0))
+    first = days.mutate(first_use_at=days.event_at.min().over(so_far))
+    first = first.group_by("account_id", "first_use_at").agg(use_known_at=first.known_at.min())
+    unknown = accounts.filter(accounts.started_at.isnull()).join(first, "account_id")
+    unknown = unknown.mutate(
+        started_at=unknown.first_use_at,
+        event_at=unknown.first_use_at,
+        known_at=ibis.greatest(unknown.known_at, unknown.use_known_at),
+    )
+    return accounts.filter(accounts.started_at.notnull()).union(unknown.select(accounts.columns))
 
 
 def _ibis_type(kind: str) -> str:
@@ -76,18 +98,39 @@ def end_of(contracts: ir.Table) -> ir.TimestampValue:
     return ibis.coalesce(contracts.ended_at, planned)
 
 
+def phases_at(tables: Tables, instants: ir.Table, label: LabelSettings) -> ir.Table:
+    """One row per instant and account: its phase under the company's label, and the value of its live contracts.
+
+    Phases: those of `account_phases`; with kind silence `active` (has used, lately), `already_silent` and `potential`.
+    """
+    bought = _contract_phases(tables, instants, grace_days=label.grace_days)
+    if label.kind == "silence":
+        mrr = bought.select("account_id", "as_of", "mrr")
+        rows = beside(silent_phases(tables, instants, label), mrr)
+    else:
+        rows = bought
+    return closed_by_hand(rows, tables).select("account_id", "as_of", "phase", "mrr")
+
+
 def account_phases(tables: Tables, instants: ir.Table, *, grace_days: int) -> ir.Table:
-    """One row per instant and account: its phase and the value of its live contracts.
+    """One row per instant and account: its phase by its contracts, and the value of those that are live.
 
     Phases: `active` (scored), `notice` (notice known, or ended at most `grace_days` ago: listed as leaving),
     `lost`, and `potential` (never a customer so far).
     """
+    return _contract_phases(tables, instants, grace_days=grace_days).drop("resumed_at")
+
+
+def _contract_phases(tables: Tables, instants: ir.Table, *, grace_days: int) -> ir.Table:
+    """`account_phases`, and beside them `resumed_at`: when the last contract began."""
     contracts = contracts_known(tables, instants)
+    has_begun = contracts.start_at < contracts.as_of
     known = contracts.group_by("account_id", "as_of").agg(
         live=contracts.is_live.sum(),
         # A contract signed but not begun also says that the account goes on.
-        staying=((contracts.is_live | (contracts.start_at >= contracts.as_of)) & ~contracts.has_notice).sum(),
-        begun=(contracts.start_at < contracts.as_of).sum(),
+        staying=((contracts.is_live | ~has_begun) & ~contracts.has_notice).sum(),
+        begun=has_begun.sum(),
+        resumed_at=contracts.start_at.max(where=has_begun),
         last_end_at=contracts.end_at.max(),
         mrr=contracts.mrr.cast("decimal(18, 4)").sum(where=contracts.is_live).cast("double"),
     )
@@ -101,7 +144,7 @@ def account_phases(tables: Tables, instants: ir.Table, *, grace_days: int) -> ir
         ((rows.live > 0) | ended_lately.fill_null(False), "notice"),
         else_="lost",
     )
-    return rows.select("account_id", "as_of", phase=phase, mrr=rows.mrr)
+    return rows.select("account_id", "as_of", phase=phase, mrr=rows.mrr, resumed_at=rows.resumed_at)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from features import quarantine
+from features.corrections import load_corrections
 from features.csv_files import quoted
 from features.data_contract import CONTRACT, USAGE
 from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable
@@ -93,7 +94,8 @@ def open_tables(
             bad.append(set_aside)
         else:
             _create_empty(backend, table)
-    _require_churn_source(loaded)
+    _require_churn_source(loaded, settings)
+    load_corrections(backend, settings, now=now)
     if "usage" in settings.tables:
         loaded["usage"], set_aside = _load_usage(backend, settings, full=full, progress=progress)
         bad.append(set_aside)
@@ -121,12 +123,20 @@ def _refuse_strangers(settings: Settings) -> None:
         raise DataError("Table 'accounts' must be mapped; found no [tables.accounts] in tenure.toml. Add it.")
 
 
-def _require_churn_source(loaded: Mapping[str, Loaded]) -> None:
+def _require_churn_source(loaded: Mapping[str, Loaded], settings: Settings) -> None:
+    if settings.label.kind == "silence":
+        if "usage" not in settings.tables:
+            raise DataError(
+                "Table 'usage' must say who fell silent, where [label] kind is silence; found no [tables.usage]. "
+                "Map use or purchases in tenure.toml."
+            )
+        return
     if "contracts" in loaded or "churned_at" in loaded["accounts"].columns:
         return
     raise DataError(
         "One source must say who left: table 'contracts', or a column 'churned_at' of table 'accounts'; "
-        "found neither. Map one of them in tenure.toml."
+        "found neither. Map one of them in tenure.toml, or, for a company without contracts, usage and "
+        'write [label] kind = "silence".'
     )
 
 

@@ -20,7 +20,11 @@ from serving.retention.playbooks import Play, suggest
 from serving.scoring import score
 
 NO_SIGNAL_HEADING = "No better than the prior"
-EXCLUDED = {"lost": "no live contract", "potential": "never a customer so far"}
+EXCLUDED = {
+    "lost": "no live contract",
+    "potential": "never a customer so far",
+    "already_silent": "no use for as long as counts as lost",
+}
 NOT_SCORED = {"notice": "it is leaving; notice is known, or its contract ended lately", **EXCLUDED}
 """Why an account of a phase is not scored."""
 

@@ -10,7 +10,7 @@ import pandas as pd
 from features.build import feature_table
 from features.errors import StaleData
 from features.settings import Settings
-from features.snapshots import account_phases
+from features.snapshots import phases_at
 from features.tables import Tables
 from features.windows import instants_table
 from training.model import ChurnModel
@@ -35,7 +35,7 @@ def features_at(tables: Tables, settings: Settings, as_of: datetime) -> pd.DataF
 
 def people_at(tables: Tables, settings: Settings, as_of: datetime) -> pd.DataFrame:
     """Every account with its phase, recurring revenue, name and owner at `as_of`, sorted by account."""
-    phases = account_phases(tables, instants_table(tables.backend, [as_of]), grace_days=settings.label.grace_days)
+    phases = phases_at(tables, instants_table(tables.backend, [as_of]), settings.label)
     accounts = tables["accounts"].filter(ibis._.known_at <= ibis.timestamp(as_of))
     newest = accounts.group_by("account_id").agg(
         name=accounts.name.argmax(accounts.known_at),

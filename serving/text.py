@@ -115,7 +115,7 @@ def check_text(report: Report) -> str:
     columns = ("table", "rows", "kept", "from", "to", "days_old", "grade", "set_aside", "before_start")
     label = report.label
     windows = (
-        f"Labels: a decision to leave within {label['horizon_days']} days, grace {label['grace_days']}, "
+        f"Labels: an account {label['loss']} within {label['horizon_days']} days, grace {label['grace_days']}, "
         f"reporting delay {label['reporting_delay_days']} days; {label['lost_accounts']} lost accounts in "
         f"{len(label['instants'])} mature instants, {len(label['folds'])} of them allow a fold."
     )

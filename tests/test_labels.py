@@ -190,3 +190,66 @@ def test_the_reporting_delay_is_measured_on_past_losses(company):
 
     assert reporting_delay_days(tables, LabelSettings()) == 10
     assert decisions(tables, LabelSettings()).account_id.to_pyarrow().to_pylist() == ["a"]
+
+
+# What else happens to an account
+
+OUTCOMES = """account_id,contract_id,start_at,ended_at,mrr,end_reason
+    tenth,c1,2024-01-01,2025-02-01,100,cancelled
+    tenth,c2,2025-02-01,,90,
+    less,c1,2024-01-01,2025-02-01,100,
+    less,c2,2025-02-01,,90.01,
+    back,c1,2024-01-01,2025-02-01,100,
+    back,c2,2025-02-01,2025-03-01,50,
+    back,c3,2025-03-01,,100,
+    grows,c1,2024-01-01,,100,
+    grows,c2,2025-02-01,,50,
+    part,c1,2024-01-01,,100,
+    part,c2,2024-01-01,2025-02-01,40,
+    unpaid,c1,2024-01-01,2025-02-01,100, Non_Payment
+    price,c1,2024-01-01,2025-02-01,100,price
+    merged,c1,2024-01-01,2025-02-01,100,merged
+    untold,c1,2024-01-01,2025-02-01,100,"""
+
+
+@pytest.fixture
+def outcomes(company):
+    """Function from settings to the outcomes of every account of OUTCOMES."""
+    company.write("contracts", OUTCOMES)
+    accounts = sorted({line.split(",")[0].strip() for line in OUTCOMES.splitlines()[1:]})
+    tables = company.write("accounts", "\n".join(["account_id", *accounts])).open()
+
+    def found(*columns, until=MATURE, **settings):
+        label = LabelSettings(**settings)
+        rows = labelled(tables, [AS_OF], label, until=until, delay_days=0).to_pyarrow().to_pylist()
+        return {row["account_id"]: tuple(row[column] for column in columns) for row in rows}
+
+    return found
+
+
+def test_a_contraction_is_a_tenth_less_at_the_end_of_the_window_without_leaving(outcomes):
+    found = outcomes("churned", "contracted", "contraction_mrr")
+
+    assert found["tenth"] == (0, 1, 10)
+    assert found["part"] == (0, 1, 40)
+    assert found["less"] == found["back"] == found["grows"] == (0, 0, 0)
+    assert found["price"] == (1, 0, 0)
+
+
+def test_the_share_that_counts_as_a_contraction_can_be_set(outcomes):
+    found = outcomes("contracted", contraction_share=0.25)
+
+    assert (found["tenth"], found["part"]) == ((0,), (1,))
+
+
+def test_a_contraction_is_told_only_once_the_label_is_final(outcomes):
+    assert outcomes("contracted", "contraction_mrr", until=AS_OF)["tenth"] == (None, None)
+
+
+def test_a_loss_is_the_customers_own_or_not_as_its_reason_says(outcomes):
+    found = outcomes("churned", "voluntary")
+
+    assert found["price"] == (1, 1)
+    assert found["unpaid"] == (1, 0)
+    assert found["merged"] == found["untold"] == (1, None)
+    assert found["tenth"] == (0, None)

@@ -78,3 +78,24 @@ def test_random_ravenstack_comes_out_as_no_better_than_the_prior(company_folder)
     assert listed["heading"] == "No better than the prior"
     assert len({row["probability"] for row in listed["rows"]}) == 1
     assert [row["mrr"] for row in listed["rows"]] == sorted((row["mrr"] for row in listed["rows"]), reverse=True)
+
+
+def test_a_web_shop_without_contracts_goes_through_the_loop_by_its_silences(company_folder):
+    folder = company_folder("online_retail")
+
+    checked = run(folder, "check")
+    trained = run(folder, "train", "--draws", "200")
+    scored = run(folder, "score", "--as-of", "2011-12-01")
+    listed = run(folder, "list", "--top", "50")
+
+    assert checked["label"]["kind"] == "silence"
+    assert len(checked["label"]["folds"]) == 3
+    auc = trained["metrics"]["auc"]
+    # The time since the last purchase alone reaches 0.61, and is barred.
+    assert auc["low"] > 0.62
+    assert trained["warnings"] == []
+    assert scored["counts"]["leaving"] == 0
+    assert scored["counts"]["scored"] + scored["counts"]["excluded"] == scored["counts"]["accounts"] == 4372
+    shown = [row["probability"] for row in listed["rows"]]
+    assert shown == sorted(shown, reverse=True)
+    assert all(row["mrr"] is None for row in listed["rows"])

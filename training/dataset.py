@@ -13,7 +13,8 @@ from features.build import feature_table
 from features.catalogue import told_features
 from features.errors import TooFewChurns
 from features.maturity import Maturity, advice, maturity, windows_that_work
-from features.settings import Settings
+from features.settings import LabelSettings, Settings
+from features.silence import BARRED_BY_SILENCE
 from features.snapshots import Span, data_span
 from features.tables import Tables
 
@@ -22,12 +23,13 @@ from features.tables import Tables
 class Dataset:
     """One row per active account and instant, sorted by instant and account.
 
-    `rows` has account_id, parent_id, as_of, the features, mrr, state, churned (null while immature), part,
-    decided_at, decision_known_at and lost_at.
+    `rows` has account_id, parent_id, as_of, all features that the sources tell, mrr, state, churned (null while
+    immature) and the other outcomes of `labelled`.
     """
 
     rows: pd.DataFrame
     features: tuple[str, ...]
+    """Those to learn from."""
     maturity: Maturity
     span: Span
 
@@ -72,8 +74,13 @@ def build_dataset(tables: Tables, settings: Settings, *, now: datetime) -> Datas
     values = feature_table(tables, span.instants(), settings.label).to_pandas()
     rows = values[["account_id", "as_of", *told]].merge(labels.rows, on=["account_id", "as_of"])
     rows = rows.merge(_parents(tables), on="account_id", how="left").sort_values(["as_of", "account_id"])
-    filled = tuple(name for name in told if rows[name].notna().any())
+    filled = tuple(name for name in told if rows[name].notna().any() and name not in _barred(settings.label))
     return Dataset(rows=rows.reset_index(drop=True), features=filled, maturity=labels, span=span)
+
+
+def _barred(label: LabelSettings) -> tuple[str, ...]:
+    """Features that would give the label away."""
+    return BARRED_BY_SILENCE if label.kind == "silence" else ()
 
 
 def _parents(tables: Tables) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def card(
     lines = [
         "# Churn model",
         "",
-        f"Probability that an account decides to leave within {label.horizon_days} days of the scored instant.",
+        f"Probability that an account {label.loss} within {label.horizon_days} days of the scored instant.",
         "",
         f"- Learned from {len(dataset.maturity.mature):,} snapshots of accounts, {dataset.maturity.lost} of them lost; "
         f"data {dataset.identity[:16]}.",
