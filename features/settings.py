@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import ceil
 from pathlib import Path
@@ -25,6 +25,7 @@ _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 
 Anchor = Literal["decision", "end"]
 Period = Literal["day", "month"]
+History = Literal["none", "snapshot"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,12 @@ class TableSource:
     """Usage only: rows are aggregates of a day or a month that begins at `period_start`."""
     limit: float | None = None
     """Share of rows that may be set aside, instead of `[quarantine] limit`."""
+    history: History | None = None
+    """"none": rows are overwritten and nothing keeps what they said; "snapshot": read from `tenure snapshot`."""
+    loaded_at: str | None = None
+    """Column, or SQL expression, that says when a row reached the warehouse: another way to map `known_at`."""
+    immutable: Sequence[str] | None = None
+    """With `history`: contract columns that are never overwritten, in place of the ones tenure takes for such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +233,21 @@ def _sources(document: Mapping[str, Any], section: str) -> dict[str, TableSource
             source.period,
             f"one of {list(get_args(Period))}",
         )
+        _require_past(source, f"[{section}.{name}]")
         sources[name] = source
     return sources
+
+
+def _require_past(source: TableSource, title: str) -> None:
+    """One way alone may say when rows became known."""
+    choices = list(get_args(History))
+    _require(source.history in (None, *choices), f"{title} history", source.history, f"one of {choices}")
+    names = source.immutable
+    listed = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+    _require(listed, f"{title} immutable", names, "a list of contract columns")
+    given = (source.history, source.loaded_at, source.columns.get("known_at"))
+    said = [value for value in given if value is not None]
+    _require(len(said) <= 1, f"{title} history, loaded_at and columns.known_at", said, "one of the three, or none")
 
 
 def _section(kind: type[Any], document: Mapping[str, Any], name: str, *, title: str | None = None) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import available_timezones
 
@@ -16,7 +16,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from features import quarantine
+from features import drift, history, quarantine
 from features.csv_files import quoted
 from features.data_contract import CONTRACT
 from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable, MissingColumns
@@ -39,8 +39,13 @@ class Loaded:
     """Contract columns that the source carries."""
     rows: int
     kept: int
-    recorded: bool
-    """Whether the source says when each row became known."""
+    grade: str
+    """Whether the source says when each row became known, see `features/history.py`."""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the grade is `recorded`, be it since a day."""
+        return self.grade.startswith("recorded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,10 @@ class Tables:
     loaded: Mapping[str, Loaded]
     quarantine: pa.Table
     usage_period: str | None
+    warnings: tuple[str, ...] = ()
+    """What changed in the sources since the last run and does no harm."""
+    replay: quarantine.Replay = field(default_factory=quarantine.Replay)
+    """What became of the rows that the run before had set aside."""
 
     def __getitem__(self, name: str) -> ir.Table:
         """The clean table `name`; it has no rows where the source is not connected."""
@@ -67,33 +76,44 @@ class Tables:
         return name in self.loaded and (column is None or column in self.loaded[name].columns)
 
 
-def open_tables(settings: Settings, *, now: datetime) -> Tables:
-    """Read every source, set bad rows aside, and write the quarantine once all tables passed.
+def open_tables(settings: Settings, *, now: datetime, accept: bool = False) -> Tables:
+    """Read every source, set bad rows aside, and write quarantine and profile once all tables passed.
+
+    With `accept` the sources may differ from those of the last run.
 
     Raises
     ------
     DataError
-        A file or required column is missing, `accounts` is empty, or too many rows break a rule.
+        A file or required column is missing, `accounts` is empty, too many rows break a rule, or a source is no longer
+        shaped or filled as on the last run.
     """
     _refuse_strangers(settings)
     backend = connect(settings)
     open_raw(backend, settings)
+    seen = drift.look(backend, settings, now=now, accept=accept)
+    settings, pasts = history.with_pasts(backend, settings, now=now)
     loaded, bad = {}, []
     for table in CONTRACT:
         if table.name in settings.tables:
-            loaded[table.name], set_aside = _load(backend, table, settings)
+            loaded[table.name], set_aside = _load(backend, table, settings, grade=str(pasts[table.name]))
             bad.append(set_aside)
         else:
             _create_empty(backend, table)
     _require_churn_source(loaded)
+    history.add_what_was_known_before(backend, settings, pasts)
     _add_csat_answers(backend, loaded)
     has_core = "usage" in loaded and "is_core" in loaded["usage"].columns
     roll_up(backend, f"{CLEAN}.usage", has_core=has_core)
+    seen = drift.with_days(backend, seen, settings, now=now)
     path = settings.state_dir / QUARANTINE_FILE
     found = quarantine.with_first_seen(pa.concat_tables(bad), path, now)
+    replay = quarantine.replayed(path, found, drift.shrunk(seen))
     _write(found, settings)
+    drift.remember(seen, settings, {name: table.grade for name, table in loaded.items()})
     period = settings.tables["usage"].period if "usage" in loaded else None
-    return Tables(backend=backend, loaded=loaded, quarantine=found, usage_period=period)
+    return Tables(
+        backend=backend, loaded=loaded, quarantine=found, usage_period=period, warnings=seen.warnings, replay=replay
+    )
 
 
 def _refuse_strangers(settings: Settings) -> None:
@@ -129,7 +149,7 @@ def _write(found: pa.Table, settings: Settings) -> None:
         ) from error
 
 
-def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[Loaded, pa.Table]:
+def _load(backend: ibis.BaseBackend, table: Table, settings: Settings, *, grade: str) -> tuple[Loaded, pa.Table]:
     source = settings.tables[table.name]
     with data_errors(table.name):
         present = _mapped_columns(backend, table, source)
@@ -149,7 +169,7 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[
         columns=frozenset(present),
         rows=rows,
         kept=rows - bad.num_rows,
-        recorded="known_at" in present,
+        grade=grade,
     )
     return loaded, bad
 
