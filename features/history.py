@@ -16,7 +16,6 @@ from typing import Any, Literal
 import ibis
 
 from features.copies import Copies, column_names, copied_rows, mapped_sql, read_manifest, row_key, take_copies
-from features.csv_files import quoted
 from features.data_contract import table as contract_table
 from features.errors import ConfigurationError
 from features.schema import Table
@@ -221,14 +220,7 @@ def snapshot(
     for name, source in settings.tables.items():
         overwritten = name in OVERWRITTEN and not grades[name].startswith("recorded")
         if source.history is not None or overwritten:
-            relations[name] = _as_it_stands(backend, name, source)
+            # A table that is read from its copies has the source itself beside it.
+            beside = source.history == "snapshot" and grades[name].startswith("recorded")
+            relations[name] = f'{RAW}."{name}__now"' if beside else raw_name(name, source)
     return take_copies(backend, settings, relations, now=now)
-
-
-def _as_it_stands(backend: ibis.BaseBackend, name: str, source: TableSource) -> str:
-    """The relation that holds the rows of the source itself, also where the table is read from copies."""
-    aside = backend.raw_sql(
-        f"select count(*) from information_schema.tables where table_schema = '{RAW}' "
-        f"and table_name = {quoted(name + '__now')}"
-    ).fetchall()[0][0]
-    return f'{RAW}."{name}__now"' if aside else raw_name(name, source)

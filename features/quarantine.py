@@ -121,9 +121,8 @@ def refuse_excess(table: str, rows: int, bad: pa.Table, limit: float) -> None:
     raise TooManyBadRows(table, worst["rule"], bad=bad.num_rows, rows=rows, limit=limit, example=example)
 
 
-def with_first_seen(bad: pa.Table, path: Path, now: datetime) -> pa.Table:
-    """`bad` with the time each row was first set aside, from the quarantine at `path` where it is there."""
-    known = _read(path)
+def with_first_seen(bad: pa.Table, known: list[dict[str, Any]], now: datetime) -> pa.Table:
+    """`bad` with the time each row was first set aside, from the rows `known` of the quarantine before."""
     seen = {(row["table"], row["row_hash"], row["rule"]): row["first_seen"] for row in known}
     now = now.replace(tzinfo=None)
     rows = [
@@ -132,13 +131,13 @@ def with_first_seen(bad: pa.Table, path: Path, now: datetime) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def replayed(path: Path, found: pa.Table, shrunk: Mapping[str, int]) -> Replay:
-    """What became of the quarantine at `path`, now that `found` is set aside.
+def replayed(known: list[dict[str, Any]], found: pa.Table, shrunk: Mapping[str, int]) -> Replay:
+    """What became of the rows `known` of the quarantine before, now that `found` is set aside.
 
     A mended row has other values than the one that was set aside, so the two are not matched: of the rows that are
     set aside no more as many count as removed as their table has `shrunk` by, and the others as replayed.
     """
-    before = Counter((row["table"], row["row_hash"], row["rule"]) for row in _read(path))
+    before = Counter((row["table"], row["row_hash"], row["rule"]) for row in known)
     rows = found.to_pylist()
     now = Counter((row["table"], row["row_hash"], row["rule"]) for row in rows)
     gone: Counter[str] = Counter()
@@ -156,7 +155,7 @@ def replayed(path: Path, found: pa.Table, shrunk: Mapping[str, int]) -> Replay:
     )
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def previous(path: Path) -> list[dict[str, Any]]:
     """The quarantine of the run before; a damaged one is made anew, and only the dates of first sight are lost."""
     try:
         return list(pq.read_table(path).to_pylist()) if path.is_file() else []

@@ -106,8 +106,9 @@ def open_tables(settings: Settings, *, now: datetime, accept: bool = False) -> T
     roll_up(backend, f"{CLEAN}.usage", has_core=has_core)
     seen = drift.with_days(backend, seen, settings, now=now)
     path = settings.state_dir / QUARANTINE_FILE
-    found = quarantine.with_first_seen(pa.concat_tables(bad), path, now)
-    replay = quarantine.replayed(path, found, drift.shrunk(seen))
+    known = quarantine.previous(path)
+    found = quarantine.with_first_seen(pa.concat_tables(bad), known, now)
+    replay = quarantine.replayed(known, found, drift.shrunk(seen))
     _write(found, settings)
     drift.remember(seen, settings, {name: table.grade for name, table in loaded.items()})
     period = settings.tables["usage"].period if "usage" in loaded else None
