@@ -39,13 +39,16 @@ class Project:
     def __init__(self, settings: Settings, now: datetime) -> None:
         self.settings = settings
         self.now = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+        self.accept_changes = False
 
     @functools.cached_property
     def tables(self) -> Tables:
         """The clean tables; bad rows are set aside when they are first asked for."""
         from features.tables import open_tables
 
-        opened = open_tables(self.settings, now=self.now)
+        opened = open_tables(self.settings, now=self.now, accept=self.accept_changes)
+        for change in opened.warnings:
+            say(f"changed since the last run: {change}")
         for row in opened.quarantine.slice(0, SHOWN_BAD_ROWS).to_pylist():
             say(f"set aside: {row['table']} row {row['row_number']}, {row['rule']}: {row['reason']}")
         if opened.quarantine.num_rows:
@@ -233,13 +236,26 @@ def world_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
 
 
 @company_command(main, "check")
-def check_command(project: Project) -> Shown:
+@click.option("--accept", is_flag=True, help="Take the sources as they are now, though they differ from the last run.")
+def check_command(project: Project, accept: bool) -> Shown:
     """Read every source: rows, span, freshness, rows set aside, and what the labels allow."""
     from features.check import check
     from serving.text import check_text
 
+    project.accept_changes = accept
     report = check(project.tables, project.settings, now=project.now)
     return report.as_dict(), lambda: check_text(report)
+
+
+@company_command(main, "snapshot")
+def snapshot_command(project: Project) -> Shown:
+    """Copy what changed in tables that are overwritten, so that their past stays known; once a day, before scoring."""
+    from features.history import snapshot
+    from serving.text import facts_table
+
+    grades = {name: loaded.grade for name, loaded in project.tables.loaded.items()}
+    copied = snapshot(project.tables.backend, project.settings, grades, now=project.now)
+    return {"tables": copied}, lambda: facts_table(copied, ("table", "since", "copied", "new", "changed", "vanished"))
 
 
 @company_command(main, "train")
@@ -352,13 +368,15 @@ def features_group() -> None:
 
 
 @command(features_group, "list")
-def features_list_command() -> Shown:
-    """Every feature with its meaning."""
+@click.option("--config", type=click.Path(path_type=Path), default=None, help="Company whose grades to tell.")
+def features_list_command(config: Path | None) -> Shown:
+    """Every feature with its meaning and, beside a tenure.toml that was read before, its grade."""
     from features.catalogue import catalogue_rows
+    from features.drift import last_grades
     from serving.text import facts_table
 
-    rows = catalogue_rows()
-    columns = ("name", "meaning", "unit", "window", "missing", "group")
+    rows = catalogue_rows(last_grades(config, start=Path.cwd()))
+    columns = ("name", "meaning", "unit", "window", "missing", "group", *(["grade"] if "grade" in rows[0] else []))
     return {"features": rows}, lambda: facts_table(rows, columns)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from features import (
     adoption,
@@ -31,6 +31,7 @@ from features import (
     value,
 )
 from features.family import Family, Feature
+from features.history import grade_rank, is_immutable
 from features.tables import Tables
 
 ROOMS = (
@@ -73,6 +74,10 @@ _ANY_OF = {
 `contacts.activity` is met by touches or by use that names people."""
 
 
+_ROLLED_UP = {"account_days": "usage", "user_days": "usage", "feature_days": "usage"}
+"""Tables that tenure makes of another."""
+
+
 def feature(name: str) -> Feature:
     """The feature called `name`."""
     return next(item for item in FEATURES if item.name == name)
@@ -111,10 +116,25 @@ def told_features(tables: Tables) -> tuple[Feature, ...]:
 
 
 def grade(item: Feature, tables: Tables) -> str:
-    """`recorded` where every source says when its rows became known, else `assumed`."""
-    sources = {family_of(item.name).source, *(need.split(".")[0] for need in item.needs)}
-    known = [tables.loaded[name].recorded for name in sources if name in tables.loaded]
-    return "recorded" if known and all(known) else "assumed"
+    """The worst grade of the sources of a feature: `recorded`, `recorded since DAY`, `assumed` or `current_state`."""
+    return graded(item, {name: loaded.grade for name, loaded in tables.loaded.items()})
+
+
+def graded(item: Feature, grades: Mapping[str, str]) -> str:
+    """The worst grade of the feature's sources, where `grades` has those that are mapped.
+
+    What cannot change is as good as assumed, also in a table that is overwritten.
+    """
+    source = _ROLLED_UP.get(family_of(item.name).source, family_of(item.name).source)
+    needs = [need.split(".") for need in item.needs]
+    if source not in {name for name, _ in needs}:
+        needs.append([source, "account_id"] if source == "accounts" else [source, ""])
+    found = [
+        min(grades[name], "assumed", key=grade_rank) if is_immutable(name, column) else grades[name]
+        for name, column in needs
+        if name in grades
+    ]
+    return max(found, key=grade_rank, default="assumed")
 
 
 def catalogue_hash(features: Iterable[Feature] = FEATURES) -> str:
@@ -123,7 +143,11 @@ def catalogue_hash(features: Iterable[Feature] = FEATURES) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def catalogue_rows() -> list[dict[str, object]]:
-    """The catalogue as plain values, one mapping a feature."""
+def catalogue_rows(grades: Mapping[str, str] | None = None) -> list[dict[str, object]]:
+    """The catalogue as plain values, one mapping a feature; with the `grades` of a company's tables, graded."""
     told = ("name", "label", "meaning", "unit", "window", "missing", "sign", "group", "actionable")
-    return [{name: getattr(item, name) for name in told} for item in FEATURES]
+    rows: list[dict[str, object]] = [{name: getattr(item, name) for name in told} for item in FEATURES]
+    if grades:
+        for row, item in zip(rows, FEATURES, strict=True):
+            row["grade"] = graded(item, grades)
+    return rows

@@ -42,7 +42,10 @@ def csv_columns(table: str, path: Path) -> tuple[tuple[str, ...], str]:
     if not any(header):
         raise DataError(f"Table '{table}' must have a header line; {path.name} is empty. Export it again.")
     if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(f"Table '{table}' must name each column once; found {twice} again in {path.name}. Rename them.")
+        raise DataError(
+            f"Table '{table}' must name each column once (schema_drift); found {twice} again in {path.name}. "
+            "Rename them."
+        )
     return tuple(header), delimiter
 
 

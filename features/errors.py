@@ -8,6 +8,8 @@ TenureError
 │   ├── EmptyTable
 │   ├── TooManyBadRows
 │   ├── StaleData
+│   ├── SchemaDrift
+│   ├── RowCountAnomaly
 │   └── TooFewChurns
 ├── DependencyDown (69)       a database, registry or server does not answer
 ├── CannotWrite (73)          disk full, no permission
@@ -128,6 +130,28 @@ class StaleData(DataError):
         super().__init__(
             f"Usage must be at most {limit_days} days older than --as-of {as_of:%Y-%m-%d}; {found}. "
             "Load newer data, or score the past with --as-of."
+        )
+
+
+class SchemaDrift(DataError):
+    """A source is no longer shaped as on the last run that went well."""
+
+    def __init__(self, table: str, found: Iterable[str], *, since: str) -> None:
+        self.table, self.found = table, list(found)
+        super().__init__(
+            f"Table '{table}' must be shaped as on {since} (schema_drift); found {'; '.join(self.found)}. "
+            "Mend the export or its mapping in tenure.toml, or run `tenure check --accept` if the change is wanted."
+        )
+
+
+class RowCountAnomaly(DataError):
+    """A source holds far fewer rows than it should: half loaded, or cut."""
+
+    def __init__(self, table: str, *, expected: str, found: str) -> None:
+        self.table = table
+        super().__init__(
+            f"Table '{table}' must hold {expected} (row_count_anomaly); found {found}. "
+            "Load it again, or run `tenure check --accept` if it is complete."
         )
 
 

@@ -7,8 +7,9 @@ the quarantine is made anew on every run and remembers only when a row was first
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,25 @@ class BrokenRule:
     broken: str
     reason: str
     """SQL text expression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What became of the rows that the run before had set aside."""
+
+    replayed: Mapping[str, int] = field(default_factory=dict)
+    """By table, rows that are good now: mended in the source, or the account that they lacked is there."""
+    removed: Mapping[str, int] = field(default_factory=dict)
+    """By table, rows that the source no longer holds."""
+    remaining: int = 0
+    remaining_since: datetime | None = None
+    """When the oldest of the remaining rows was first set aside."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        since = None if self.remaining_since is None else f"{self.remaining_since:%Y-%m-%d}"
+        return {"replayed": dict(self.replayed), "removed": dict(self.removed), "remaining": self.remaining,
+                "remaining_since": since}  # fmt: skip
 
 
 def row_rules(table: Table, present: Mapping[str, Any]) -> list[BrokenRule]:
@@ -101,9 +121,8 @@ def refuse_excess(table: str, rows: int, bad: pa.Table, limit: float) -> None:
     raise TooManyBadRows(table, worst["rule"], bad=bad.num_rows, rows=rows, limit=limit, example=example)
 
 
-def with_first_seen(bad: pa.Table, path: Path, now: datetime) -> pa.Table:
-    """`bad` with the time each row was first set aside, from the quarantine at `path` where it is there."""
-    known = _read(path)
+def with_first_seen(bad: pa.Table, known: list[dict[str, Any]], now: datetime) -> pa.Table:
+    """`bad` with the time each row was first set aside, from the rows `known` of the quarantine before."""
     seen = {(row["table"], row["row_hash"], row["rule"]): row["first_seen"] for row in known}
     now = now.replace(tzinfo=None)
     rows = [
@@ -112,7 +131,31 @@ def with_first_seen(bad: pa.Table, path: Path, now: datetime) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def replayed(known: list[dict[str, Any]], found: pa.Table, shrunk: Mapping[str, int]) -> Replay:
+    """What became of the rows `known` of the quarantine before, now that `found` is set aside.
+
+    A mended row has other values than the one that was set aside, so the two are not matched: of the rows that are
+    set aside no more as many count as removed as their table has `shrunk` by, and the others as replayed.
+    """
+    before = Counter((row["table"], row["row_hash"], row["rule"]) for row in known)
+    rows = found.to_pylist()
+    now = Counter((row["table"], row["row_hash"], row["rule"]) for row in rows)
+    gone: Counter[str] = Counter()
+    for (table, _, _), count in (before - now).items():
+        gone[table] += count
+    removed = {table: min(count, shrunk.get(table, 0)) for table, count in gone.items()}
+    back = {table: count - removed[table] for table, count in gone.items()}
+    stayed = before & now
+    dates = [row["first_seen"] for row in rows if (row["table"], row["row_hash"], row["rule"]) in stayed]
+    return Replay(
+        replayed={table: count for table, count in sorted(back.items()) if count},
+        removed={table: count for table, count in sorted(removed.items()) if count},
+        remaining=stayed.total(),
+        remaining_since=min(dates, default=None),
+    )
+
+
+def previous(path: Path) -> list[dict[str, Any]]:
     """The quarantine of the run before; a damaged one is made anew, and only the dates of first sight are lost."""
     try:
         return list(pq.read_table(path).to_pylist()) if path.is_file() else []

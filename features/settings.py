@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import ceil
 from pathlib import Path
@@ -28,6 +28,7 @@ DATABASE_SUFFIXES = (".duckdb", ".ddb", ".db")
 LabelKind = Literal["contracts", "silence"]
 Anchor = Literal["decision", "end"]
 Period = Literal["day", "month"]
+History = Literal["none", "snapshot"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,12 @@ class TableSource:
     """Share of rows that may be set aside, instead of `[quarantine] limit`."""
     ids: str | None = None
     """Source of `identities` that account_id names accounts by; empty where it holds our own account_id."""
+    history: History | None = None
+    """"none": rows are overwritten and nothing keeps what they said; "snapshot": read from `tenure snapshot`."""
+    loaded_at: str | None = None
+    """Column, or SQL expression, that says when a row reached the warehouse: another way to map `known_at`."""
+    immutable: Sequence[str] | None = None
+    """With `history`: contract columns that are never overwritten, in place of the ones tenure takes for such."""
 
     @property
     def shown(self) -> str:
@@ -67,6 +74,11 @@ class TableSource:
     def is_database(self) -> bool:
         """Whether `path` is a DuckDB file."""
         return self.path is not None and self.path.lower().endswith(DATABASE_SUFFIXES)
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether `path` may stand for several files."""
+        return self.path is not None and any(sign in self.path for sign in "*?[")
 
     @property
     def is_computed(self) -> bool:
@@ -270,6 +282,7 @@ def _sources(document: Mapping[str, Any], section: str) -> dict[str, TableSource
             source.period,
             f"one of {list(get_args(Period))}",
         )
+        _require_past(source, f"[{section}.{name}]")
         sources[name] = source
     return sources
 
@@ -290,6 +303,18 @@ def _check_place(title: str, source: TableSource, given: Mapping[str, Any]) -> N
         return
     _require(source.path is not None or source.query is not None, title, found, "given a path, a url or a query")
     _require(source.table is None, title, found, "given a table only of a DuckDB file or a url")
+
+
+def _require_past(source: TableSource, title: str) -> None:
+    """One way alone may say when rows became known."""
+    choices = list(get_args(History))
+    _require(source.history in (None, *choices), f"{title} history", source.history, f"one of {choices}")
+    names = source.immutable
+    listed = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+    _require(listed, f"{title} immutable", names, "a list of contract columns")
+    given = (source.history, source.loaded_at, source.columns.get("known_at"))
+    said = [value for value in given if value is not None]
+    _require(len(said) <= 1, f"{title} history, loaded_at and columns.known_at", said, "one of the three, or none")
 
 
 def _section(kind: type[Any], document: Mapping[str, Any], name: str, *, title: str | None = None) -> Any:

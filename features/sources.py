@@ -53,8 +53,6 @@ def open_raw(backend: ibis.BaseBackend, settings: Settings) -> None:
     for name, source in named.items():
         if source.url is not None:
             copy_table(name, source, settings.state_dir)
-        if name == "usage" and not is_whole(source) and not any(item.is_computed for item in named.values()):
-            continue  # It is read file by file, and no query needs it whole.
         if rows := _rows(name, source, settings, opened):
             with data_errors(name):
                 backend.raw_sql(f'create view {RAW}."{name}" as select * from {rows}')
@@ -129,6 +127,10 @@ def _rows(name: str, source: TableSource, settings: Settings, opened: Mapping[st
     if source.path is None:
         return None
     found = _found(name, settings.resolve(source.path), source.path)
+    queries = (item.is_computed for item in {**settings.sources, **settings.tables}.values())
+    if name == "usage" and not any(queries):
+        # Usage is read file by file. No query needs it whole, and its newest file tells its columns.
+        found = found[-1:]
     suffixes = {path.suffix.lower() for path in found}
     if suffixes <= {*_CSV}:
         return _csv(name, found)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from features import quarantine
+from features import drift, history, quarantine
 from features.corrections import load_corrections
 from features.csv_files import quoted
 from features.data_contract import CONTRACT, USAGE
@@ -40,10 +40,15 @@ class Loaded:
     """Contract columns that the source carries."""
     rows: int
     kept: int
+    grade: str
+    """Whether the source says when each row became known, see `features/history.py`."""
     repeated: int = 0
     """Rows of `kept` that were delivered again, and count once."""
-    recorded: bool
-    """Whether the source says when each row became known."""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the grade is `recorded`, be it since a day."""
+        return self.grade.startswith("recorded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,10 @@ class Tables:
     loaded: Mapping[str, Loaded]
     quarantine: pa.Table
     usage_period: str | None
+    warnings: tuple[str, ...] = ()
+    """What changed in the sources since the last run and does no harm."""
+    replay: quarantine.Replay = field(default_factory=quarantine.Replay)
+    """What became of the rows that the run before had set aside."""
 
     def __getitem__(self, name: str) -> ir.Table:
         """The clean table `name`, or a roll-up of usage; it has no rows where the source is not connected."""
@@ -71,42 +80,61 @@ class Tables:
 
 
 def open_tables(
-    settings: Settings, *, now: datetime, full: bool = False, progress: Callable[[str], None] = lambda said: None
+    settings: Settings,
+    *,
+    now: datetime,
+    accept: bool = False,
+    full: bool = False,
+    progress: Callable[[str], None] = lambda said: None,
 ) -> Tables:
-    """Read every source, set bad rows aside, and write the quarantine once all tables passed.
+    """Read every source, set bad rows aside, and write quarantine and profile once all tables passed.
+
+    With `accept` the sources may differ from those of the last run.
 
     Usage is rolled up to days, and only what changed of it is read; `full` builds the roll-ups anew.
 
     Raises
     ------
     DataError
-        A file or required column is missing, `accounts` is empty, or too many rows break a rule.
+        A file or required column is missing, `accounts` is empty, too many rows break a rule, or a source is no longer
+        shaped or filled as on the last run.
     """
     _refuse_strangers(settings)
     backend = connect(settings)
     open_raw(backend, settings)
+    seen = drift.look(backend, settings, now=now, accept=accept)
+    settings, pasts = history.with_pasts(backend, settings, now=now)
     loaded, bad = {}, []
     for table in CONTRACT:
         if table is USAGE:
             continue
         if table.name in settings.tables:
-            loaded[table.name], set_aside = _load(backend, table, settings)
+            loaded[table.name], set_aside = _load(backend, table, settings, grade=str(pasts[table.name]))
             bad.append(set_aside)
         else:
             _create_empty(backend, table)
     _require_churn_source(loaded, settings)
     load_corrections(backend, settings, now=now)
     if "usage" in settings.tables:
-        loaded["usage"], set_aside = _load_usage(backend, settings, full=full, progress=progress)
+        loaded["usage"], set_aside = _load_usage(
+            backend, settings, grade=str(pasts["usage"]), full=full, progress=progress
+        )
         bad.append(set_aside)
     else:
         open_nothing(backend)
+    history.add_what_was_known_before(backend, settings, pasts)
     _add_csat_answers(backend, loaded)
+    seen = drift.with_days(backend, seen, settings, now=now)
     path = settings.state_dir / QUARANTINE_FILE
-    found = quarantine.with_first_seen(pa.concat_tables(bad), path, now)
+    known = quarantine.previous(path)
+    found = quarantine.with_first_seen(pa.concat_tables(bad), known, now)
+    replay = quarantine.replayed(known, found, drift.shrunk(seen))
     _write(found, settings)
+    drift.remember(seen, settings, {name: table.grade for name, table in loaded.items()})
     period = settings.tables["usage"].period if "usage" in loaded else None
-    return Tables(backend=backend, loaded=loaded, quarantine=found, usage_period=period)
+    return Tables(
+        backend=backend, loaded=loaded, quarantine=found, usage_period=period, warnings=seen.warnings, replay=replay
+    )
 
 
 def _refuse_strangers(settings: Settings) -> None:
@@ -150,7 +178,7 @@ def _write(found: pa.Table, settings: Settings) -> None:
         ) from error
 
 
-def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[Loaded, pa.Table]:
+def _load(backend: ibis.BaseBackend, table: Table, settings: Settings, *, grade: str) -> tuple[Loaded, pa.Table]:
     source = settings.tables[table.name]
     with data_errors(table.name):
         present = mapped_columns(backend, table, source, raw_name(table.name, source))
@@ -170,7 +198,7 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings) -> tuple[
         columns=frozenset(present),
         rows=rows,
         kept=rows - bad.num_rows,
-        recorded="known_at" in present,
+        grade=grade,
     )
     return loaded, bad
 
@@ -201,7 +229,7 @@ def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present
 
 
 def _load_usage(
-    backend: ibis.BaseBackend, settings: Settings, *, full: bool, progress: Callable[[str], None]
+    backend: ibis.BaseBackend, settings: Settings, *, grade: str, full: bool, progress: Callable[[str], None]
 ) -> tuple[Loaded, pa.Table]:
     usage = open_usage(backend, settings, full=full, progress=progress)
     source = settings.tables["usage"]
@@ -216,7 +244,7 @@ def _load_usage(
         rows=rows,
         kept=rows - set_aside,
         repeated=usage.total("repeated"),
-        recorded="known_at" in usage.columns,
+        grade=grade,
     )
     return loaded, bad
 

@@ -112,7 +112,10 @@ def explanation(row: Mapping[str, Any], risk_list: Mapping[str, Any]) -> str:
 
 def check_text(report: Report) -> str:
     """What `tenure check` found: tables, then labels by instant, then problems."""
-    columns = ("table", "rows", "kept", "from", "to", "days_old", "grade", "set_aside", "before_start")
+    columns = (
+        "table", "rows", "kept", "from", "to", "days_old", "lag_p50_days", "lag_p95_days", "grade", "set_aside",
+        "before_start",
+    )  # fmt: skip
     label = report.label
     windows = (
         f"Labels: an account {label['loss']} within {label['horizon_days']} days, grace {label['grace_days']}, "
@@ -126,7 +129,7 @@ def check_text(report: Report) -> str:
         if table["missing_columns"]
     ]
     lines = [facts_table(report.tables, columns), "", *lacking, "", windows, instants]
-    return "\n".join([*lines, "", *(f"! {problem}" for problem in report.problems)]).rstrip()
+    return "\n".join([*lines, "", *report.notes, *(f"! {problem}" for problem in report.problems)]).rstrip()
 
 
 def demo_text(

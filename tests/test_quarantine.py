@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
+from random import Random
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +15,7 @@ from features.settings import LabelSettings
 from features.tables import open_tables
 
 AS_OF = datetime(2025, 3, 1)
+STATE_FILES = ["profile.json", "quarantine.parquet"]
 FIRST_RUN = datetime(2025, 6, 1)
 SECOND_RUN = FIRST_RUN + timedelta(days=1)
 
@@ -200,7 +203,7 @@ def test_a_run_that_stops_leaves_the_quarantine_as_it_was(company):
         company.open()
 
     assert quarantine_file(company).read_bytes() == before
-    assert [path.name for path in quarantine_file(company).parent.iterdir()] == ["quarantine.parquet"]
+    assert sorted(path.name for path in quarantine_file(company).parent.iterdir()) == STATE_FILES
 
 
 def test_a_mended_row_is_released_and_the_others_keep_their_first_day(company):
@@ -213,6 +216,30 @@ def test_a_mended_row_is_released_and_the_others_keep_their_first_day(company):
 
     found = {row["row_number"]: row["first_seen"] for row in tables.quarantine.to_pylist()}
     assert found == {3: FIRST_RUN, 4: SECOND_RUN}
+    assert tables.loaded["usage"].kept == 2
+
+
+def test_mended_removed_and_remaining_rows_of_the_last_quarantine_are_counted(company):
+    small_company(company).write("usage", "account_id,event_at\na0,2025-02-01\na0,soon\na0,later\na0,never")
+    company.extra = "[quarantine]\nlimit = 1.0"
+    open_tables(company.settings(), now=FIRST_RUN)
+    company.write("usage", "account_id,event_at\na0,2025-02-01\na0,2025-02-03\na0,later")
+
+    replay = open_tables(company.settings(), now=SECOND_RUN).replay
+
+    assert (replay.replayed, replay.removed) == ({"usage": 1}, {"usage": 1})
+    assert (replay.remaining, replay.remaining_since) == (1, FIRST_RUN)
+
+
+def test_a_row_comes_back_when_the_account_that_it_lacked_is_there(company):
+    small_company(company).write("usage", "account_id,event_at\na0,2025-02-01\nlate,2025-02-01")
+    company.extra = "[quarantine]\nlimit = 1.0"
+    open_tables(company.settings(), now=FIRST_RUN)
+    company.write("accounts", (company.folder / "accounts.csv").read_text() + "late,2024-01-01")
+
+    tables = open_tables(company.settings(), now=SECOND_RUN)
+
+    assert tables.replay.as_dict() == {"replayed": {"usage": 1}, "removed": {}, "remaining": 0, "remaining_since": None}
     assert tables.loaded["usage"].kept == 2
 
 
@@ -243,6 +270,58 @@ def test_other_words_for_a_value_are_mapped_before_the_rules(company):
     company.map("surveys", 'path = "surveys.csv"\nvalues = { kind = { "Promoter Score" = "nps" } }')
 
     assert company.open()["surveys"].kind.to_pyarrow().to_pylist() == ["nps"]
+
+
+ROWS = 1_000_000 if os.environ.get("HYPOTHESIS_PROFILE") == "full" else 20_000
+POISON = {
+    "empty account": (("", "2025-02-01", "1", "login"), "required"),
+    "no day of the calendar": (("a0", "2025-02-30", "1", "login"), "type"),
+    "words for a time": (("a0", "yesterday", "1", "login"), "type"),
+    "a year of two digits": (("a0", "25-02-01", "1", "login"), "type"),
+    "words for a number": (("a0", "2025-02-01", "lots", "login"), "type"),
+    "an infinite number": (("a0", "2025-02-01", "inf", "login"), "type"),
+    "below its range": (("a0", "2025-02-01", "-1", "login"), "range"),
+    "above its range": (("a0", "2025-02-01", "1e12", "login"), "range"),
+    "unknown value": (("a0", "2025-02-01", "1", "teleport"), "enum"),
+    "unknown account": (("nobody", "2025-02-01", "1", "login"), "unknown_account"),
+}
+
+
+def write_poisoned(company, kinds, share):
+    """Usage of which `share` is bad, spread over the file by chance; returns rule by row number."""
+    random = Random(7)
+    spoilt = set(random.sample(range(1, ROWS + 1), round(ROWS * share)))
+    truth = {}
+    with (company.folder / "usage.csv").open("w") as file:
+        file.write("account_id,event_at,quantity,kind\n")
+        for row in range(1, ROWS + 1):
+            values = (f"a{row % 10}", f"2025-02-{row % 28 + 1:02d}", str(row % 50), "action")
+            if row in spoilt:
+                values, truth[row] = POISON[random.choice(kinds)]
+            file.write(",".join(values) + "\n")
+    company.map("usage", 'path = "usage.csv"')
+    return truth
+
+
+def test_of_a_poisoned_file_exactly_the_bad_rows_are_set_aside(company):
+    truth = write_poisoned(small_company(company), list(POISON), 0.01)
+
+    tables = company.open()
+
+    found = tables.quarantine.to_pylist()
+    assert {row["row_number"]: row["rule"] for row in found} == truth
+    assert len(found) == len(truth) == ROWS // 100
+    assert {(row["table"], row["source"]) for row in found} == {("usage", "usage.csv")}
+    assert tables.loaded["usage"].rows == ROWS == tables.loaded["usage"].kept + len(found)
+    counted = tables["account_days"].events.sum().to_pyarrow().as_py()
+    assert counted == ROWS - len(truth)
+
+
+@pytest.mark.parametrize("kind", POISON)
+def test_more_than_a_twentieth_of_any_poison_stops_the_run(company, kind):
+    write_poisoned(small_company(company), [kind], 0.0505)
+
+    refused(company, TooManyBadRows, f"'usage' may have at most 5% rows set aside; .* by rule '{POISON[kind][1]}'")
 
 
 def refused(company, error, match):
