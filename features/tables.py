@@ -20,6 +20,7 @@ from features import quarantine
 from features.csv_files import quoted
 from features.data_contract import CONTRACT
 from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable, MissingColumns
+from features.identities import translated, unmatched
 from features.rollup import roll_up
 from features.schema import Table
 from features.settings import Settings, TableSource
@@ -199,12 +200,13 @@ def _refuse_periods_without_end(table: Table, source: TableSource, mapped: Mappi
 def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> int:
     """Create `clean.NAME` and `bad_NAME`; return how many rows were read."""
     staged = staged_sql(backend, table, source, present)
+    staged = translated(backend, table, source, staged, event(table, source))
     undated = quarantine.BrokenRule(
         name="required",
         broken=f"({event(table, source)}) is null",
         reason=quoted("the row must say when it happened"),
     )
-    rule, reason = quarantine.set_aside([*quarantine.row_rules(table, present), undated])
+    rule, reason = quarantine.set_aside([*unmatched(source), *quarantine.row_rules(table, present), undated])
     place = f'{quoted(table.name)} as "table", {quoted(source.shown)} as source'
     backend.raw_sql(
         f"create or replace table {CLEAN}.{table.name} as "
