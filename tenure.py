@@ -235,6 +235,17 @@ def world_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
     return {"config": str(folder / "tenure.toml")}, lambda: str(folder / "tenure.toml")
 
 
+@command(main, "init")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path), default=Path())
+@click.option("--force", is_flag=True, help="Replace the tenure.toml that is there.")
+def init_command(folder: Path, *, force: bool) -> Shown:
+    """Look at the files in DIR and write a first tenure.toml, with comments."""
+    from features.init import draft
+
+    drafted = draft(folder, now=datetime.now(UTC).replace(tzinfo=None), force=force)
+    return drafted.as_dict(), drafted.text
+
+
 @company_command(main, "check")
 @click.option("--accept", is_flag=True, help="Take the sources as they are now, though they differ from the last run.")
 def check_command(project: Project, accept: bool) -> Shown:

@@ -33,6 +33,23 @@ ACCOUNTS = Table(
     rules=(order("churned_at", "started_at"),),
 )
 
+IDENTITIES = Table(
+    name="identities",
+    grain="account × its id in another system",
+    columns=(
+        ident("account_id", required=True),
+        ident("source", required=True),
+        ident("source_id", required=True),
+        time("valid_from_at"),
+        time("valid_to_at"),
+        time("known_at"),
+    ),
+    key=("source", "source_id", "account_id", "valid_from_at"),
+    event="coalesce(valid_from_at, known_at, timestamp '1970-01-01')",
+    rules=(order("valid_to_at", "valid_from_at"),),
+    costs="every table must name accounts by account_id",
+)
+
 CONTRACTS = Table(
     name="contracts",
     grain="account × contract version",
@@ -402,10 +419,10 @@ HEALTH_SCORES = Table(
 )
 
 CONTRACT: tuple[Table, ...] = (
-    ACCOUNTS, CONTRACTS, USAGE, TICKETS, SURVEYS, INVOICES, TOUCHES, CONTACTS, MILESTONES, INCIDENTS, TASKS, EMAILS,
-    ENTITLEMENTS, OPPORTUNITIES, GOALS, ASSIGNMENTS, ACTIONS, HEALTH_SCORES,
+    ACCOUNTS, IDENTITIES, CONTRACTS, USAGE, TICKETS, SURVEYS, INVOICES, TOUCHES, CONTACTS, MILESTONES, INCIDENTS,
+    TASKS, EMAILS, ENTITLEMENTS, OPPORTUNITIES, GOALS, ASSIGNMENTS, ACTIONS, HEALTH_SCORES,
 )  # fmt: skip
-"""All tables; accounts first, because the others point to it."""
+"""All tables; accounts first, because the others point to it, then identities, by which they may do so."""
 
 
 def table(name: str) -> Table:

@@ -8,6 +8,7 @@ import ibis
 
 from features import quarantine
 from features.csv_files import quoted
+from features.identities import unmatched
 from features.schema import Column, Table
 from features.settings import TableSource
 from features.sources import CLEAN
@@ -54,7 +55,7 @@ def broken_rule(table: Table, source: TableSource, present: Mapping[str, str]) -
         broken=f"({event(table, source)}) is null",
         reason=quoted("the row must say when it happened"),
     )
-    return quarantine.set_aside([*quarantine.row_rules(table, present), undated])
+    return quarantine.set_aside([*unmatched(source), *quarantine.row_rules(table, present), undated])
 
 
 def relations(table: Table, present: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -20,11 +20,12 @@ from features.corrections import load_corrections
 from features.csv_files import quoted
 from features.data_contract import CONTRACT, USAGE
 from features.errors import CannotWrite, ConfigurationError, DataError, EmptyTable
+from features.identities import translated
 from features.mapping import mapped_columns, zone
 from features.schema import Table
 from features.settings import Settings, TableSource
 from features.sources import CLEAN, connect, data_errors, open_raw, raw_name
-from features.staging import SQL_TYPES, TIMES, broken_rule, clean_columns, relations, staged_sql
+from features.staging import SQL_TYPES, TIMES, broken_rule, clean_columns, event, relations, staged_sql
 from features.usage_store import open_nothing, open_usage
 
 QUARANTINE_FILE = "quarantine.parquet"
@@ -104,6 +105,33 @@ def open_tables(
     open_raw(backend, settings)
     seen = drift.look(backend, settings, now=now, accept=accept)
     settings, pasts = history.with_pasts(backend, settings, now=now)
+    loaded, bad = _load_all(backend, settings, pasts)
+    _require_churn_source(loaded, settings)
+    load_corrections(backend, settings, now=now)
+    if "usage" in settings.tables:
+        loaded["usage"], set_aside = _load_usage(backend, settings, pasts["usage"], full=full, progress=progress)
+        bad.append(set_aside)
+    else:
+        open_nothing(backend)
+    history.add_what_was_known_before(backend, settings, pasts)
+    _add_csat_answers(backend, loaded)
+    seen = drift.with_days(backend, seen, settings, now=now)
+    found, replay = _set_aside(pa.concat_tables(bad), settings, seen, now=now)
+    drift.remember(seen, settings, {name: table.grade for name, table in loaded.items()})
+    return Tables(
+        backend=backend,
+        loaded=loaded,
+        quarantine=found,
+        usage_period=settings.tables["usage"].period if "usage" in loaded else None,
+        warnings=seen.warnings,
+        replay=replay,
+    )
+
+
+def _load_all(
+    backend: ibis.BaseBackend, settings: Settings, pasts: Mapping[str, history.Past]
+) -> tuple[dict[str, Loaded], list[pa.Table]]:
+    """All tables but usage, which is rolled up file by file; and the rows that were set aside."""
     loaded, bad = {}, []
     for table in CONTRACT:
         if table is USAGE:
@@ -113,28 +141,17 @@ def open_tables(
             bad.append(set_aside)
         else:
             _create_empty(backend, table)
-    _require_churn_source(loaded, settings)
-    load_corrections(backend, settings, now=now)
-    if "usage" in settings.tables:
-        loaded["usage"], set_aside = _load_usage(
-            backend, settings, grade=str(pasts["usage"]), full=full, progress=progress
-        )
-        bad.append(set_aside)
-    else:
-        open_nothing(backend)
-    history.add_what_was_known_before(backend, settings, pasts)
-    _add_csat_answers(backend, loaded)
-    seen = drift.with_days(backend, seen, settings, now=now)
-    path = settings.state_dir / QUARANTINE_FILE
-    known = quarantine.previous(path)
-    found = quarantine.with_first_seen(pa.concat_tables(bad), known, now)
-    replay = quarantine.replayed(known, found, drift.shrunk(seen))
+    return loaded, bad
+
+
+def _set_aside(
+    bad: pa.Table, settings: Settings, seen: drift.Seen, *, now: datetime
+) -> tuple[pa.Table, quarantine.Replay]:
+    """Write the quarantine; also what became of the rows that were in it before."""
+    known = quarantine.previous(settings.state_dir / QUARANTINE_FILE)
+    found = quarantine.with_first_seen(bad, known, now)
     _write(found, settings)
-    drift.remember(seen, settings, {name: table.grade for name, table in loaded.items()})
-    period = settings.tables["usage"].period if "usage" in loaded else None
-    return Tables(
-        backend=backend, loaded=loaded, quarantine=found, usage_period=period, warnings=seen.warnings, replay=replay
-    )
+    return found, quarantine.replayed(known, found, drift.shrunk(seen))
 
 
 def _refuse_strangers(settings: Settings) -> None:
@@ -206,6 +223,7 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings, *, grade:
 def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> int:
     """Create `clean.NAME` and `bad_NAME`; return how many rows were read."""
     staged = staged_sql(backend, table, source, present, raw_name(table.name, source))
+    staged = translated(backend, table, source, staged, event(table, source))
     rule, reason = broken_rule(table, source, present)
     place = f'{quoted(table.name)} as "table", {quoted(source.shown)} as source'
     backend.raw_sql(
@@ -229,7 +247,7 @@ def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present
 
 
 def _load_usage(
-    backend: ibis.BaseBackend, settings: Settings, *, grade: str, full: bool, progress: Callable[[str], None]
+    backend: ibis.BaseBackend, settings: Settings, past: history.Past, *, full: bool, progress: Callable[[str], None]
 ) -> tuple[Loaded, pa.Table]:
     usage = open_usage(backend, settings, full=full, progress=progress)
     source = settings.tables["usage"]
@@ -244,7 +262,7 @@ def _load_usage(
         rows=rows,
         kept=rows - set_aside,
         repeated=usage.total("repeated"),
-        grade=grade,
+        grade=str(past),
     )
     return loaded, bad
 

@@ -14,12 +14,13 @@ import ibis
 from features import parts as kept
 from features.csv_files import quoted
 from features.data_contract import USAGE
+from features.identities import translated
 from features.mapping import mapped_columns, raw_columns, zone
 from features.parts import Part, Piece
 from features.rollup import ROLLUPS, Rollup, by_day, distinct_events
 from features.settings import TableSource
 from features.sources import CLEAN, data_errors
-from features.staging import broken_rule, clean_columns, staged_sql
+from features.staging import broken_rule, clean_columns, event, staged_sql
 
 DAYS = "piece_days"
 LARGE = 4_000_000
@@ -56,7 +57,7 @@ class _Read:
     def clean(self, raw: str) -> str:
         """SQL of the rows of `raw` that break no rule, with `said`, what they say beside the contract's columns."""
         said = f"hash({', '.join(self.unmapped)})" if self.unmapped else "0::ubigint"
-        staged = staged_sql(self.backend, USAGE, self.source, {**self.present, "said": said}, raw)
+        staged = self._staged({**self.present, "said": said}, raw)
         rule, _ = broken_rule(USAGE, self.source, self.present)
         columns = clean_columns(USAGE, self.source)
         known = f"account_id in (select account_id from {CLEAN}.accounts)"
@@ -64,7 +65,7 @@ class _Read:
 
     def set_aside(self, raw: str) -> str:
         """SQL of the other rows, each with the rule that it breaks."""
-        staged = staged_sql(self.backend, USAGE, self.source, self.present, raw)
+        staged = self._staged(self.present, raw)
         rule, reason = broken_rule(USAGE, self.source, self.present)
         broken = f"coalesce({rule}, case when {_UNKNOWN} then 'unknown_account' end)"
         said = f"coalesce({reason}, 'account_id is in no row of accounts')"
@@ -72,6 +73,10 @@ class _Read:
             f"select 'usage' as \"table\", {quoted(self.name)} as source, row_number, row_hash, "
             f"{broken} as rule, {said} as reason, account_id from ({staged}) where {broken} is not null"
         )
+
+    def _staged(self, present: Mapping[str, str], raw: str) -> str:
+        staged = staged_sql(self.backend, USAGE, self.source, present, raw)
+        return translated(self.backend, USAGE, self.source, staged, event(USAGE, self.source))
 
 
 def read_piece(

@@ -59,10 +59,11 @@ def open_usage(backend: ibis.BaseBackend, settings: Settings, *, full: bool, pro
     """Bring the roll-ups up to date and open them as `clean.account_days`, `user_days` and `feature_days`."""
     folder = settings.state_dir / FOLDER
     unread = _pieces(settings)
-    manifest = _current(folder, settings, full=full)
+    recipe = _recipe(backend, settings)
+    manifest = _current(folder, recipe, full=full)
     if _stale(backend, folder, manifest, unread):
         with kept.alone(folder):
-            manifest = _current(folder, settings, full=full)
+            manifest = _current(folder, recipe, full=full)
             _refresh(backend, settings, folder, manifest, unread, progress)
     _open_views(backend, folder, manifest)
     return Usage(manifest=manifest, folder=folder)
@@ -75,17 +76,19 @@ def open_nothing(backend: ibis.BaseBackend) -> None:
         backend.raw_sql(f"create or replace table {CLEAN}.{rollup.name} ({columns})")
 
 
-def _current(folder: Path, settings: Settings, *, full: bool) -> Manifest:
+def _current(folder: Path, recipe: str, *, full: bool) -> Manifest:
     """The manifest, if it was made as we would make it today."""
-    recipe = _recipe(settings)
     manifest = Manifest() if full else kept.read_manifest(folder)
     return manifest if manifest.recipe == recipe else Manifest(recipe=recipe)
 
 
-def _recipe(settings: Settings) -> str:
+def _recipe(backend: ibis.BaseBackend, settings: Settings) -> str:
+    """Identity of all that is done to the rows of the source."""
     source = settings.tables["usage"]
-    told = (repr(USAGE), repr(ROLLUPS), source.query, sorted(source.columns.items()), repr(source.values))
-    return hashlib.sha256(repr((*told, source.timezone, source.period)).encode()).hexdigest()
+    mapping = (source.query, sorted(source.columns.items()), repr(source.values), source.timezone, source.period)
+    ids = f"select count(*), sum(hash(columns(*))::hugeint)::varchar from {CLEAN}.identities"
+    identities = [] if source.ids is None else backend.raw_sql(ids).fetchall()
+    return hashlib.sha256(repr((USAGE, ROLLUPS, mapping, source.ids, identities)).encode()).hexdigest()
 
 
 def _pieces(settings: Settings) -> list[Unread]:

@@ -93,6 +93,12 @@ def _run(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="session")
+def new_company(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Company]:
+    """Makes empty companies, each in a folder of its own: for tests that need one per example."""
+    return lambda: Company(tmp_path_factory.mktemp("company"))
+
+
 class Postgres:
     """A PostgreSQL server of its own, on a free port of this machine, with a password."""
 
