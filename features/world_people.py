@@ -96,7 +96,7 @@ class People:
         here["person"] = roster.index(account, place, np.zeros_like(account))
         who, generation = losses["account"].astype(np.int64), losses["generation"].astype(np.int64)
         champion, first_place = np.ones(len(who), dtype=bool), np.zeros_like(who)
-        left = losses["left"].astype(np.float64) + 0.75
+        left = losses["left"].astype(np.float64) + 0.8
         gone: Columns = _versions(who, left, is_champion=champion) | {"left_at": left}
         gone["person"] = roster.index(who, first_place, generation)
         new = _versions(who, losses["arrives"].astype(np.float64), is_champion=champion)

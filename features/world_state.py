@@ -44,7 +44,8 @@ CHAMPION_RATE = 0.22 / 365
 """Champions who leave, a day."""
 _CHAMPION_HAZARD, CHAMPION_FADE_DAYS = 3.0, 90.0
 """Hazard after a champion left, in shares of `churn_rate`, and the days after which a third of it is left."""
-_KINSHIP = np.sqrt(0.5)
+_OWN, _SHARED = 0.6, 0.8
+"""What an account feels for itself and with its parent; the variance stays the same."""
 CLOSED_SHARE = 0.4
 """Share of involuntary ends that are closed businesses; the others stop paying and are cut off."""
 CUT_DAYS = (40.0, 60.0)
@@ -105,8 +106,8 @@ class Traits:
 
 
 def akin(values: Floats, leader: Ints) -> Floats:
-    """Half of the variance of accounts with one parent in common; as before for those that stand alone."""
-    mixed = _KINSHIP * (values + values[leader])
+    """Values that accounts with one parent have in part in common; as before for those that stand alone."""
+    mixed = _OWN * values + _SHARED * values[leader]
     return np.where((leader == np.arange(len(leader)))[:, None], values, mixed)
 
 
