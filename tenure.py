@@ -225,13 +225,37 @@ def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
 @click.option("--accounts", type=click.IntRange(1), default=2000, show_default=True, help="Accounts of the company.")
 @click.option("--months", type=click.IntRange(1), default=24, show_default=True, help="Months of its history.")
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Same seed, same bytes.")
-def world_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
+@click.option(
+    "--late",
+    "late_share",
+    type=click.FloatRange(0, 0.9),
+    default=0.01,
+    show_default=True,
+    help="Share of the rows that are known days late.",
+)
+@click.option(
+    "--wrong",
+    "wrong_share",
+    type=click.FloatRange(0, 0.9),
+    default=0.0,
+    show_default=True,
+    help="Rows that break a rule, as a share of each table.",
+)
+@click.option("--drift-month", type=click.IntRange(0), help="Month from which the product and the causes are others.")
+@click.option(
+    "--format",
+    type=click.Choice(["parquet", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="Of the tables; the truth is always Parquet.",
+)
+def world_command(folder: Path, **options: Any) -> Shown:
     """Generate a company: its tables, its tenure.toml, and a sealed truth/."""
     from features.world import write_world
     from features.world_truth import clear_world
 
     clear_world(folder)
-    write_world(folder, accounts=accounts, months=months, seed=seed, progress=say_over)
+    write_world(folder, progress=say_over, **options)
     return {"config": str(folder / "tenure.toml")}, lambda: str(folder / "tenure.toml")
 
 

@@ -2,36 +2,31 @@
 
 Three pressures (adoption, service, price) drift from month to month. `pressure` is felt at once and shows
 in the tables; `resolve` follows it about a month later and drives decisions, so that signals come first.
+Beside them the loss of a champion makes an account ready to leave for some months, and a few stop paying.
 Days are counted from the first day of the world, months from its first month.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-Effect = Literal["by_cause", "by_engagement"]
 
-CAUSES = ("adoption", "service", "price")
-INVOLUNTARY = len(CAUSES)
+CAUSES = ("adoption", "service", "price", "champion")
+PRESSURES = 3
+"""The causes that are pressures, the first ones; the fourth is an event."""
+CHAMPION, INVOLUNTARY = PRESSURES, len(CAUSES)
 SEGMENTS = ("smb", "mid", "enterprise")
 HORIZON_DAYS = 90
 QUICK_RETURN = 0.25
 """Share of involuntary ends after which the account signs again within days: an end, but no decision to leave."""
-
-PLAYS = ("pb_usage_drop", "pb_sla_breach", "pb_detractor", "pb_renewal", "pb_low_csat")
-_RELIEF = np.array([[0.9, 0, 0], [0, 0.9, 0], [0, 0.6, 0.2], [0, 0, 0.9], [0, 0.5, 0]])
-_DISCOUNT = PLAYS.index("pb_renewal")
 
 PERSISTENCE = 0.9
 _NOISE, _LAG = 0.34, 0.5
@@ -43,7 +38,35 @@ _INVOLUNTARY_SHARE = 0.08
 _SEGMENT_FACTOR = np.array([1.2, 0.85, 0.6])
 _TYPICAL_RISK = np.array([9.4, 8.8, 7.4])
 """Scale of exp(slope * resolve), chosen so that `churn_rate` is about the share that decides in a year."""
-_PATHS = 64
+_DRIFTED = np.array([0.4, 1.7, 1.0])
+"""After the drift people leave for the service rather than for want of use: what pointed to adoption means less."""
+CHAMPION_RATE = 0.22 / 365
+"""Champions who leave, a day."""
+_CHAMPION_HAZARD, CHAMPION_FADE_DAYS = 3.0, 90.0
+"""Hazard after a champion left, in shares of `churn_rate`, and the days after which a third of it is left."""
+_OWN, _SHARED = 0.6, 0.8
+"""What an account feels for itself and with its parent; the variance stays the same."""
+CLOSED_SHARE = 0.4
+"""Share of involuntary ends that are closed businesses; the others stop paying and are cut off."""
+CUT_DAYS = (40.0, 60.0)
+"""From the first payment that fails to the end of the contract."""
+
+
+@dataclass(frozen=True)
+class Market:
+    """What all accounts share: how many leave, and the month in which the reasons and the product change."""
+
+    churn_rate: float = 0.14
+    drift_month: int | None = None
+
+    def is_drifted(self, month: int) -> bool:
+        """Whether `month` lies after the drift."""
+        return self.drift_month is not None and month >= self.drift_month
+
+    def level(self, month: int) -> Floats:
+        """Hazard a day of each pressure, before what presses on the single account, (pressures,)."""
+        weight = _DRIFTED if self.is_drifted(month) else 1.0
+        return np.asarray(self.churn_rate / 365 * _SHARES / _TYPICAL_RISK * weight)
 
 
 def generator(seed: int, month: int, purpose: str) -> np.random.Generator:
@@ -78,6 +101,26 @@ class Traits:
     """(accounts, causes): the pressure to which it returns."""
     joins: Ints
     """The month of its first contract; negative before the world starts."""
+    leader: Ints
+    """The first account of its parent; its own number where it stands alone."""
+
+
+def akin(values: Floats, leader: Ints) -> Floats:
+    """Values that accounts with one parent have in part in common; as before for those that stand alone."""
+    mixed = _OWN * values + _SHARED * values[leader]
+    return np.where((leader == np.arange(len(leader)))[:, None], values, mixed)
+
+
+def draw_leaders(accounts: int, seed: int) -> Ints:
+    """Parents of two to five accounts each, for about 15 % of all."""
+    random, leader = generator(seed, 0, "parents"), np.arange(accounts)
+    order, place = random.permutation(accounts), 0
+    for size in random.integers(2, 6, accounts).tolist():
+        if place + size > 0.15 * accounts:
+            break
+        leader[order[place : place + size]] = order[place : place + size].min()
+        place += size
+    return leader
 
 
 def draw_traits(accounts: int, seed: int) -> Traits:
@@ -90,14 +133,16 @@ def draw_traits(accounts: int, seed: int) -> Traits:
     usual = 0.25 * random.normal(size=(accounts, 3))
     usual += np.stack([-0.3 * fit, -0.2 * fit, 0.55 * sensitivity - 0.2 * fit], axis=1)
     usual -= 0.15 * exists[:, None]  # those who suffered most left before the world starts
+    leader = draw_leaders(accounts, seed)
     return Traits(
         segment=segment,
         users=random.integers(fewest, most + 1),
         fit=fit,
         voice=random.normal(size=accounts),
         intensity=0.8 * random.normal(size=accounts) + 0.2 * fit,
-        usual=usual,
+        usual=akin(usual, leader),
         joins=np.where(exists, -random.integers(1, 37, accounts), random.integers(0, 24, accounts)),
+        leader=leader,
     )
 
 
@@ -120,19 +165,22 @@ def first_mood(traits: Traits, seed: int) -> Mood:
     return mood
 
 
-def drifted(pressure: Floats, usual: Floats, random: np.random.Generator) -> Floats:
-    """Pressures a month later: back towards the usual, with noise and a rare shock."""
+def drifted(pressure: Floats, usual: Floats, random: np.random.Generator, leader: Ints | None = None) -> Floats:
+    """Pressures a month later: back towards the usual, with noise (`akin` under one leader) and a rare shock."""
     shock = (random.random(pressure.shape) < _SHOCK_RATE) * random.exponential(_SHOCK_MEAN, pressure.shape)
-    return np.asarray(usual + PERSISTENCE * (pressure - usual) + _NOISE * random.normal(size=pressure.shape) + shock)
+    noise = random.normal(size=pressure.shape)
+    noise = noise if leader is None else akin(noise, leader)
+    return np.asarray(usual + PERSISTENCE * (pressure - usual) + _NOISE * noise + shock)
 
 
 def next_mood(mood: Mood, traits: Traits, random: np.random.Generator) -> Mood:
     """The mood at the next first of a month."""
-    pressure = drifted(mood.pressure, traits.usual, random)
-    return Mood(pressure, _followed(mood.resolve, pressure), PERSISTENCE * mood.relief)
+    pressure = drifted(mood.pressure, traits.usual, random, traits.leader)
+    return Mood(pressure, followed(mood.resolve, pressure), PERSISTENCE * mood.relief)
 
 
-def _followed(resolve: Floats, pressure: Floats) -> Floats:
+def followed(resolve: Floats, pressure: Floats) -> Floats:
+    """The resolve a month later."""
     return resolve + _LAG * (pressure - resolve)
 
 
@@ -149,7 +197,7 @@ class Terms:
 
 
 def timing(terms: Terms, day: Floats) -> Floats:
-    """How likely a voluntary decision is on each day against an average one, (accounts, days, causes).
+    """How likely a voluntary decision is on each day against an average one, (accounts, days, pressures).
 
     A price decision waits for the notice deadline; the other two gather before it.
     """
@@ -168,23 +216,55 @@ def timing(terms: Terms, day: Floats) -> Floats:
     return factor
 
 
-def rates(traits: Traits, resolve: Floats, relief: Floats, churn_rate: float) -> Floats:
-    """Hazard per day and voluntary cause at average timing, (..., accounts, causes)."""
-    level = churn_rate / 365 * _SHARES / _TYPICAL_RISK * _SEGMENT_FACTOR[traits.segment][:, None]
-    return np.asarray(level * np.exp(_SLOPE * (np.minimum(resolve, _CEILING) - relief)))
+def rates(traits: Traits, resolve: Floats, relief: Floats, level: Floats) -> Floats:
+    """Hazard per day and pressure at average timing, (..., accounts, pressures)."""
+    usual = level * _SEGMENT_FACTOR[traits.segment][:, None]
+    return np.asarray(usual * np.exp(_SLOPE * (np.minimum(resolve, _CEILING) - relief)))
 
 
 def involuntary_rate(traits: Traits, churn_rate: float) -> Floats:
-    """Hazard per day of a closed business or unpaid bills; no signal comes before it."""
+    """Hazard per day of a closed business, which nothing announces, or of bills that stay unpaid from now on."""
     return np.asarray(churn_rate / 365 * _INVOLUNTARY_SHARE * _SEGMENT_FACTOR[traits.segment])
 
 
-def daily_hazard(traits: Traits, mood: Mood, factor: Floats, extra: Floats, churn_rate: float) -> Floats:
-    """Hazard on each day of a month, (accounts, days, causes + involuntary); `extra` is relief by day."""
-    voluntary = rates(traits, mood.resolve, mood.relief, churn_rate)[:, None, :] * factor
-    voluntary = voluntary * np.exp(-_SLOPE * extra)
-    steady = np.broadcast_to(involuntary_rate(traits, churn_rate)[:, None, None], (*factor.shape[:2], 1))
-    return np.concatenate([voluntary, steady], axis=2)
+def champion_rate(traits: Traits, churn_rate: float) -> Floats:
+    """Hazard per day at average timing on the day after the champion left."""
+    return np.asarray(churn_rate / 365 * _CHAMPION_HAZARD * _SEGMENT_FACTOR[traits.segment])
+
+
+def faded(days: Floats) -> Floats:
+    """What is left of a champion's loss so many days later; nothing before it, or where there was none."""
+    after = np.nan_to_num(days, nan=-1.0)
+    return np.asarray(np.where(after > 0, np.exp(-np.maximum(after, 0) / CHAMPION_FADE_DAYS), 0.0))
+
+
+@dataclass(frozen=True)
+class Pull:
+    """All that makes accounts leave on the days of one month, beside their mood."""
+
+    market: Market
+    month: int
+    factor: Floats
+    """`timing`, (accounts, days, pressures)."""
+    extra: Floats
+    """Relief by day, (accounts, days, pressures)."""
+    since_loss: Floats
+    """Days since the champion left, (accounts, days); NaN where none did."""
+
+
+def daily_hazard(traits: Traits, mood: Mood, pull: Pull) -> Floats:
+    """Hazard on each day of a month, (accounts, days, causes + involuntary)."""
+    churn_rate, level = pull.market.churn_rate, pull.market.level(pull.month)
+    voluntary = rates(traits, mood.resolve, mood.relief, level)[:, None, :] * pull.factor
+    voluntary = voluntary * relieved(pull.extra)
+    alone = champion_rate(traits, churn_rate)[:, None] * faded(pull.since_loss) * pull.factor[..., 0]
+    steady = np.broadcast_to(involuntary_rate(traits, churn_rate)[:, None, None], (*alone.shape, 1))
+    return np.concatenate([voluntary, alone[..., None], steady], axis=2)
+
+
+def relieved(relief: Floats) -> Floats:
+    """The factor by which relief lowers the hazard of each pressure."""
+    return np.asarray(np.exp(-_SLOPE * relief))
 
 
 def first_decisions(hazard: Floats, random: np.random.Generator) -> tuple[Ints, Ints]:
@@ -199,100 +279,7 @@ def first_decisions(hazard: Floats, random: np.random.Generator) -> tuple[Ints, 
     return np.where(crossed.any(axis=1), day, -1), cause
 
 
-def play_relief(effect: Effect, traits: Traits, mood: Mood) -> Floats:
-    """What each play takes off each pressure, (plays, accounts, causes); below zero it does harm.
-
-    By cause: a play works on its own cause, and a price offer wakes those who did not think of the price.
-    By engagement: any play works as far as people still use the product, and annoys the others.
-    """
-    accounts = len(traits.users)
-    if effect == "by_cause":
-        relief = np.repeat(_RELIEF[:, None, :], accounts, axis=1)
-        loyal = mood.resolve[:, 2] - mood.relief[:, 2] < -0.2
-        relief[_DISCOUNT, loyal, 2] = -0.35
-        return relief
-    engaged = 1 / (1 + np.exp(1.2 * (mood.pressure[:, 0] - mood.relief[:, 0]) - traits.intensity - 0.4))
-    strength = _RELIEF.sum(axis=1)[:, None] * (1.5 * engaged - 0.5)[None, :]
-    return np.repeat(strength[:, :, None], len(CAUSES), axis=2)
-
-
-def relief_by_day(
-    actions: pa.Table | pd.DataFrame | None, plays: Floats, start: date, span: tuple[float, float]
-) -> Floats:
-    """Relief by account, day of the month `span` and cause; `plays` is that of each play and account."""
-    calendar = np.arange(*span)
-    relief = np.zeros((plays.shape[1], len(calendar), plays.shape[2]))
-    if actions is None or not len(actions):
-        return relief
-    opened = actions if isinstance(actions, pd.DataFrame) else actions.to_pandas()
-    places = {name: place for place, name in enumerate(account_ids(len(relief)))}
-    days = (pd.to_datetime(opened["opened_at"], utc=True) - pd.Timestamp(start, tz="UTC")) / pd.Timedelta(days=1)
-    wrong = opened[~opened["account_id"].isin(places) | ~days.between(*span, inclusive="left")]
-    if len(wrong):
-        raise ValueError(
-            "actions must be on accounts of this world and opened in the month played; "
-            f"found {wrong.iloc[0].to_dict()}. Pass each action to the month of its opened_at."
-        )
-    for account, play, day in zip(opened["account_id"].map(places), opened["play"], days, strict=True):
-        if play in PLAYS:
-            relief[account, calendar >= day] += plays[PLAYS.index(play), account]
-    return relief
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All that decides the future of the accounts at risk at the first of a month."""
-
-    month: int
-    first_day: float
-    lengths: list[int]
-    """Days in each of the following months, as far as the horizon."""
-    mood: Mood
-    terms: Terms
-    at_risk: Ints
-    """Accounts with a contract and without notice."""
-
-
 Part = TypeVar("Part", Traits, Mood, Terms)
-
-
-def true_risk(snapshot: Snapshot, traits: Traits, plays: Floats, *, seed: int, churn_rate: float) -> Floats:
-    """P(decision in the next 90 days) without a play and with each, (1 + plays, accounts at risk).
-
-    The mood is simulated on many paths, decisions given a path are exact; all plays share the paths.
-    """
-    who = snapshot.at_risk
-    traits, mood, terms = picked(traits, who), picked(snapshot.mood, who), picked(snapshot.terms, who)
-    random = generator(seed, snapshot.month, "truth")
-    untreated = np.zeros((1, len(who), len(CAUSES)))
-    relief = np.concatenate([untreated, plays[:, who]])
-    total = np.zeros((len(relief), _PATHS, len(who)), dtype=np.float32)
-    total += involuntary_rate(traits, churn_rate) * HORIZON_DAYS * (1 - QUICK_RETURN)
-    paths = _paths(mood, traits, len(snapshot.lengths), random)
-    days = np.split(snapshot.first_day + np.arange(HORIZON_DAYS), np.cumsum(snapshot.lengths)[:-1])
-    for step, (month, resolve) in enumerate(zip(days, paths, strict=True)):
-        exposure = timing(terms, month).sum(axis=1)
-        faded = PERSISTENCE**step
-        hazard = (rates(traits, resolve, faded * mood.relief, churn_rate) * exposure).astype(np.float32)
-        kept = np.exp(-_SLOPE * faded * relief).astype(np.float32)
-        total += np.einsum("rac,pac->pra", np.broadcast_to(hazard, (_PATHS, *exposure.shape)), kept)
-    return np.asarray(1 - np.exp(-total).mean(axis=1, dtype=np.float64))
-
-
-def _paths(mood: Mood, traits: Traits, steps: int, random: np.random.Generator) -> Iterator[Floats]:
-    pressure = np.broadcast_to(mood.pressure, (_PATHS, *mood.pressure.shape))
-    resolve: Floats = mood.resolve[None]
-    for _ in range(steps):
-        yield resolve
-        pressure = drifted(pressure, traits.usual, random)
-        resolve = _followed(resolve, pressure)
-
-
-def main_cause(snapshot: Snapshot, traits: Traits, churn_rate: float) -> Ints:
-    """The largest hazard of each account at risk at average timing; `INVOLUNTARY` where no pressure stands out."""
-    voluntary = rates(traits, snapshot.mood.resolve, snapshot.mood.relief, churn_rate)
-    hazard = np.column_stack([voluntary, 1.5 * involuntary_rate(traits, churn_rate)])[snapshot.at_risk]
-    return np.asarray(hazard.argmax(axis=1))
 
 
 def picked(part: Part, who: Ints) -> Part:
