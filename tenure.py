@@ -195,7 +195,7 @@ def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
     """The whole loop on a generated company, from its tables to a list with reasons."""
     from features.snapshots import data_span
     from features.world import write_world
-    from features.world_truth import clear_world, true_probability
+    from features.world.truth import clear_world, true_probability
     from serving.text import demo_text
     from training.backtest import backtest
     from training.intervals import evaluate_rows
@@ -252,7 +252,7 @@ def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
 def world_command(folder: Path, **options: Any) -> Shown:
     """Generate a company: its tables, its tenure.toml, and a sealed truth/."""
     from features.world import write_world
-    from features.world_truth import clear_world
+    from features.world.truth import clear_world
 
     clear_world(folder)
     write_world(folder, progress=say_over, **options)
@@ -264,7 +264,7 @@ def world_command(folder: Path, **options: Any) -> Shown:
 @click.option("--force", is_flag=True, help="Replace the tenure.toml that is there.")
 def init_command(folder: Path, *, force: bool) -> Shown:
     """Look at the files in DIR and write a first tenure.toml, with comments."""
-    from features.init import draft
+    from features.draft import draft
 
     drafted = draft(folder, now=datetime.now(UTC).replace(tzinfo=None), force=force)
     return drafted.as_dict(), drafted.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from features import (
+from features.families import (
     adoption,
     billing,
     calls,

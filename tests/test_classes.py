@@ -8,7 +8,7 @@ import ibis
 import pytest
 
 from features.build import feature_table
-from features.classes import ABC, XYZ, variation, xyz_level
+from features.families.classes import ABC, XYZ, variation, xyz_level
 from features.settings import LabelSettings
 
 AS_OF = datetime(2025, 3, 1)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features import billing, engagement, mentions, plans, relationship
 from features.build import feature_table
+from features.families import billing, engagement, mentions, plans, relationship
 from features.settings import LabelSettings, read_settings
 from features.tables import open_tables
 

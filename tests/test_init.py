@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 import tenure
 from features.data_contract import CONTRACT
-from features.look import snake
+from features.draft.look import snake
+from features.draft.synonyms import COLUMNS
 from features.settings import read_settings
-from features.synonyms import COLUMNS
 
 CLIENTS = "ClientID,Company Name,SignupDate,Country,Favourite\n" + "\n".join(
     f"{n:03},Firm {n},2023-0{n % 9 + 1}-01,DE,x{n}" for n in range(40)

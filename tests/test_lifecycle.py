@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.lifecycle import CODE, LIFECYCLE, PHASES, phases
+from features.families.lifecycle import CODE, LIFECYCLE, PHASES, phases
 from features.settings import read_settings
 from features.tables import open_tables
 from features.windows import instants_table

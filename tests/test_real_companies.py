@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from features.init import draft
+from features.draft import draft
 from features.settings import read_settings
 from features.tables import open_tables
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features import calls, effort, feedback, reliability, satisfaction, service, support
 from features.build import feature_table
+from features.families import calls, effort, feedback, reliability, satisfaction, service, support
 from features.settings import LabelSettings, read_settings
 from features.tables import open_tables
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from features.world import World
-from features.world_stream import write_usage
+from features.world.stream import write_usage
 
 
 def played(accounts, months, **options):

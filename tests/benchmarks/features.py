@@ -12,8 +12,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from features import adoption, usage, users
 from features.build import feature_table
+from features.families import adoption, usage, users
 from features.parts import read_manifest
 from features.settings import LabelSettings, read_settings
 from features.tables import open_tables

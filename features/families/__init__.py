@@ -1,0 +1,1 @@
+"""Where features are declared: one room a subject, one declaration a feature."""
