@@ -10,7 +10,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,13 +40,17 @@ class Project:
         self.settings = settings
         self.now = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
         self.accept_changes = False
+        self.rebuild = False
 
     @functools.cached_property
     def tables(self) -> Tables:
         """The clean tables; bad rows are set aside when they are first asked for."""
         from features.tables import open_tables
 
-        opened = open_tables(self.settings, now=self.now, accept=self.accept_changes)
+        opened = open_tables(
+            self.settings, now=self.now, accept=self.accept_changes, full=self.rebuild, progress=say_over
+        )
+        say_over("")
         for change in opened.warnings:
             say(f"changed since the last run: {change}")
         for row in opened.quarantine.slice(0, SHOWN_BAD_ROWS).to_pylist():
@@ -55,11 +59,12 @@ class Project:
             say(f"{opened.quarantine.num_rows} rows set aside in all, see {self.settings.state_dir}/quarantine.parquet")
         return opened
 
-    def features(self, as_of: datetime) -> pd.DataFrame:
-        """The feature table at `as_of`, one row per active account."""
+    def features(self, as_of: datetime | Sequence[datetime]) -> pd.DataFrame:
+        """The feature table at `as_of`, one row per active account; at several instants one per instant too."""
         from serving.scoring import features_at
 
-        return features_at(self.tables, self.settings, as_of)
+        instants = [as_of] if isinstance(as_of, datetime) else list(as_of)
+        return features_at(self.tables, self.settings, *instants)
 
     def dataset(self) -> Dataset:
         """All snapshots with features and labels."""
@@ -149,9 +154,8 @@ def company_command(group: click.Group, name: str) -> Callable[[Callable[..., Sh
     return decorate
 
 
-as_of_option = click.option(
-    "--as-of", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Midnight UTC to look from; default: the latest."
-)
+DAY = click.DateTime(["%Y-%m-%d"])
+as_of_option = click.option("--as-of", type=DAY, default=None, help="Midnight UTC to look from; default: the latest.")
 
 
 def _instant(project: Project, as_of: datetime | None) -> datetime:
@@ -417,22 +421,42 @@ def features_list_command(config: Path | None) -> Shown:
 
 @company_command(features_group, "build")
 @as_of_option
+@click.option("--from", "first", type=DAY, help="Every first of a month from this day …")
+@click.option("--to", "last", type=DAY, help="… to this one, in place of --as-of.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet file to write.")
+@click.option("--full", is_flag=True, help="Roll usage up anew instead of reading what changed.")
 @click.option("--certify", is_flag=True, help="First show that nothing later moves a feature, or stop.")
-def features_build_command(project: Project, *, as_of: datetime | None, out: Path, certify: bool) -> Shown:
-    """Write the feature table at one instant."""
+def features_build_command(project: Project, *, out: Path, full: bool, certify: bool, **when: datetime | None) -> Shown:
+    """Write the feature table at one instant, or at every first of a month."""
     from features.certificate import certify as certified
 
-    instant = _instant(project, as_of)
+    instants = _instants(project, **when)
+    project.rebuild = full
     facts: dict[str, Any] = {}
     if certify:
-        certificate = certified(project.tables, project.settings, as_of=instant)
+        certificate = certified(project.tables, project.settings, as_of=instants[-1])
         certificate.refuse_leaks()
         facts["certificate"] = certificate.as_dict()
         say(certificate.verdict)
-    rows = project.features(instant)
+    rows = project.features(instants)
     _write(out, rows.to_parquet(index=False))
     return {"rows": len(rows), "file": str(out), **facts}, lambda: f"{len(rows):,} rows in {out}"
+
+
+def _instants(
+    project: Project, *, as_of: datetime | None, first: datetime | None, last: datetime | None
+) -> list[datetime]:
+    """The one instant asked for, or the firsts of months from `first` to `last`."""
+    from features.windows import first_of_months
+
+    if first is None and last is None:
+        return [_instant(project, as_of)]
+    if first is None or last is None or as_of is not None:
+        raise click.UsageError("Give --from and --to together, and no --as-of beside them.")
+    months = first_of_months(first, _instant(project, last))
+    if not months:
+        raise click.UsageError(f"Between --from {first:%Y-%m-%d} and --to {last:%Y-%m-%d} must lie a first of a month.")
+    return months
 
 
 @main.group("token")

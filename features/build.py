@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -12,6 +11,7 @@ import pyarrow as pa
 from ibis.common.exceptions import IbisError
 
 from features.catalogue import FAMILIES, FEATURE_NAMES, is_connected, is_told
+from features.compiled import keep_statements, kept_statements, key_of
 from features.family import Family, Feature, Measure
 from features.settings import LabelSettings
 from features.snapshots import phases_at
@@ -20,10 +20,8 @@ from features.tables import Tables
 from features.windows import instants_table, masked
 
 KEYS = ("account_id", "as_of")
+FAMILIES_A_STEP = 8
 INSTANTS, ROSTER, WHOLE = "feature_instants", "roster", "whole"
-
-_plans: dict[Any, list[tuple[str, str]]] = {}
-"""The statements of a build by what they depend on: they take longer to compile than small tables to be read."""
 
 
 def feature_table(tables: Tables, instants: Sequence[datetime], label: LabelSettings) -> pa.Table:
@@ -37,11 +35,12 @@ def feature_table(tables: Tables, instants: Sequence[datetime], label: LabelSett
     if not instants:
         raise ValueError("instants must hold at least one instant, got none.")
     moments = instants_table(tables.backend, instants, name=INSTANTS)
-    plan = _plans.get((tables.shape, label))
-    if plan is None:
-        _plans[tables.shape, label] = list(_built(tables, moments, label))
+    key = key_of(type(tables).__qualname__, tables.shape, label)
+    statements = kept_statements(tables.compiled, key)
+    if statements is None:
+        keep_statements(tables.compiled, key, list(_built(tables, moments, label)))
     else:
-        for name, sql in plan:
+        for name, sql in statements:
             keep(tables.backend, name, sql)
     whole = tables.backend.table(f"{WHOLE}_finished")
     return whole.order_by(["as_of", "account_id"]).to_pyarrow()
@@ -60,7 +59,10 @@ def _built(tables: Tables, moments: ir.Table, label: LabelSettings) -> Iterator[
     for family in FAMILIES:
         if is_connected(family, tables):
             yield step(f"family_{family.name}", _aggregated(family, tables, moments))
-    yield step(f"{WHOLE}_0", _side_by_side(tables))
+    pieces = list(_grouped(FAMILIES, FAMILIES_A_STEP))
+    for number, families in enumerate(pieces):
+        yield step(f"{WHOLE}_part_{number}", _side_by_side(families, tables))
+    yield step(f"{WHOLE}_0", _put_together(pieces))
     level, pending = 0, [(family, item) for family in FAMILIES for item in family.ratios]
     while pending:
         whole, pending = _with_ratios(tables.backend.table(f"{WHOLE}_{level}"), pending, tables)
@@ -76,21 +78,41 @@ def _aggregated(family: Family, tables: Tables, moments: ir.Table) -> ir.Table:
     return rows.group_by(*KEYS).agg(**numbers)
 
 
-def _side_by_side(tables: Tables) -> str:
-    """SQL of the roster with all aggregates beside it, filled by their rule of missing values.
+def _grouped(families: Sequence[Family], size: int) -> Iterator[Sequence[Family]]:
+    """The families in groups of at most `size`."""
+    for start in range(0, len(families), size):
+        yield families[start : start + size]
 
-    Text, because an expression that joins dozens of tables takes seconds to compile.
+
+def _side_by_side(families: Sequence[Family], tables: Tables) -> str:
+    """SQL of the roster with the aggregates of some families beside it, filled by their rule of missing values.
+
+    Text, because an expression that joins many tables takes long to compile; and a few families at a time, because
+    the engine takes longer with every table to plan how it will join them.
     """
     columns, joins = [f"{ROSTER}.{key}" for key in KEYS], []
-    for family in FAMILIES:
+    for family in families:
         name, connected = f"family_{family.name}", is_connected(family, tables)
         for column, item in family.aggregates().items():
             found = f"{name}.{column}" if connected else "cast(null as double)"
             columns.append(f"{_filled(found, item) if connected else found} as {column}")
         if connected:
-            on = " and ".join(f"{ROSTER}.{key} = {name}.{key}" for key in KEYS)
-            joins.append(f"left join {name} on {on}")
+            joins.append(f"left join {name} on {_same_row(name)}")
     return f"select {', '.join(columns)} from {ROSTER} {' '.join(joins)}"
+
+
+def _put_together(pieces: Sequence[Sequence[Family]]) -> str:
+    """SQL of the roster with all aggregates beside it."""
+    columns, joins = [f"{ROSTER}.{key}" for key in KEYS], []
+    for number, families in enumerate(pieces):
+        name = f"{WHOLE}_part_{number}"
+        columns += [f"{name}.{column}" for family in families for column in family.aggregates()]
+        joins.append(f"left join {name} on {_same_row(name)}")
+    return f"select {', '.join(columns)} from {ROSTER} {' '.join(joins)}"
+
+
+def _same_row(name: str) -> str:
+    return " and ".join(f"{ROSTER}.{key} = {name}.{key}" for key in KEYS)
 
 
 def _filled(value: str, item: Measure | Feature) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from zoneinfo import available_timezones
 
 import ibis
@@ -48,11 +49,17 @@ def raw_columns(backend: ibis.BaseBackend, raw: str) -> dict[str, str]:
 
 def zone(table: Table, source: TableSource) -> str:
     """The time zone of timestamps that carry none."""
-    if source.timezone not in available_timezones():
+    if source.timezone not in _known_zones():
         raise ConfigurationError(
             f"[tables.{table.name}] timezone must be a name such as 'Europe/Berlin'; found '{source.timezone}'."
         )
     return source.timezone
+
+
+@cache
+def _known_zones() -> set[str]:
+    # The list is read from the disk each time it is asked for.
+    return available_timezones()
 
 
 def _refuse_periods_without_end(table: Table, source: TableSource, mapped: Mapping[str, str]) -> None:

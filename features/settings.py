@@ -189,6 +189,8 @@ class Settings:
     policy: PolicySettings = field(default_factory=PolicySettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     state_dir: Path
+    compiled_dir: Path
+    """Folder of compiled builds: `compiled` in the state directory, or what TENURE_COMPILED_DIR says."""
 
     def resolve(self, path: str) -> Path:
         """`path` seen from the folder of `tenure.toml`."""
@@ -214,7 +216,8 @@ def find_config(start: Path) -> Path:
 
 def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from `path`, with `${NAME}` taken from `environ` (default: the process's own)."""
-    document = _expanded(_parsed(path), os.environ if environ is None else environ, path)
+    environ = os.environ if environ is None else environ
+    document = _expanded(_parsed(path), environ, path)
     sections = {"tables", "sources", "label", "quarantine", "policy", "train", "state"}
     _refuse_unknown(document, sections, f"{path.name}")
     root = path.resolve().parent
@@ -230,7 +233,8 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
         quarantine=_section(QuarantineSettings, document, "quarantine"),
         policy=_section(PolicySettings, document, "policy"),
         train=_section(TrainSettings, document, "train"),
-        state_dir=(root / state.get("dir", ".tenure")).resolve(),
+        state_dir=(state_dir := (root / state.get("dir", ".tenure")).resolve()),
+        compiled_dir=Path(environ.get("TENURE_COMPILED_DIR") or state_dir / "compiled"),
     )
 
 

@@ -57,8 +57,7 @@ def open_raw(backend: ibis.BaseBackend, settings: Settings) -> None:
             with data_errors(name):
                 backend.raw_sql(f'create view {RAW}."{name}" as select * from {rows}')
     for name, source in named.items():
-        # The query of usage may be long: it is run only when what it reads has changed.
-        if source.is_computed and name != "usage":
+        if source.is_computed:
             run_query(backend, settings, name)
 
 

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
@@ -60,6 +61,8 @@ class Tables:
     loaded: Mapping[str, Loaded]
     quarantine: pa.Table
     usage_period: str | None
+    compiled: Path
+    """Folder of compiled builds."""
     warnings: tuple[str, ...] = ()
     """What changed in the sources since the last run and does no harm."""
     replay: quarantine.Replay = field(default_factory=quarantine.Replay)
@@ -72,7 +75,7 @@ class Tables:
     @property
     def shape(self) -> Hashable:
         """What queries over the tables depend on, beside the rows: the engine, and which columns there are."""
-        columns = frozenset((name, loaded.columns) for name, loaded in self.loaded.items())
+        columns = tuple((name, tuple(sorted(self.loaded[name].columns))) for name in sorted(self.loaded))
         return self.backend.name, columns, self.usage_period
 
     def has(self, name: str, column: str | None = None) -> bool:
@@ -110,19 +113,21 @@ def open_tables(
     load_corrections(backend, settings, now=now)
     if "usage" in settings.tables:
         loaded["usage"], set_aside = _load_usage(backend, settings, pasts["usage"], full=full, progress=progress)
-        bad.append(set_aside)
+        bad["usage"] = set_aside
     else:
         open_nothing(backend)
     history.add_what_was_known_before(backend, settings, pasts)
     _add_csat_answers(backend, loaded)
     seen = drift.with_days(backend, seen, settings, now=now)
-    found, replay = _set_aside(pa.concat_tables(bad), settings, seen, now=now)
+    in_order = [bad[table.name] for table in CONTRACT if table.name in bad]
+    found, replay = _set_aside(pa.concat_tables(in_order), settings, seen, now=now)
     drift.remember(seen, settings, {name: table.grade for name, table in loaded.items()})
     return Tables(
         backend=backend,
         loaded=loaded,
         quarantine=found,
         usage_period=settings.tables["usage"].period if "usage" in loaded else None,
+        compiled=settings.compiled_dir,
         warnings=seen.warnings,
         replay=replay,
     )
@@ -130,15 +135,15 @@ def open_tables(
 
 def _load_all(
     backend: ibis.BaseBackend, settings: Settings, pasts: Mapping[str, history.Past]
-) -> tuple[dict[str, Loaded], list[pa.Table]]:
+) -> tuple[dict[str, Loaded], dict[str, pa.Table]]:
     """All tables but usage, which is rolled up file by file; and the rows that were set aside."""
-    loaded, bad = {}, []
+    loaded, bad = {}, {}
     for table in CONTRACT:
         if table is USAGE:
             continue
         if table.name in settings.tables:
-            loaded[table.name], set_aside = _load(backend, table, settings, grade=str(pasts[table.name]))
-            bad.append(set_aside)
+            grade = str(pasts[table.name])
+            loaded[table.name], bad[table.name] = _load(backend, table, settings, grade=grade)
         else:
             _create_empty(backend, table)
     return loaded, bad

@@ -23,7 +23,7 @@ from features.data_contract import USAGE
 from features.parts import Manifest
 from features.rollup import ROLLUPS
 from features.settings import Settings
-from features.sources import CLEAN, files, is_whole, raw_name, reader, run_query
+from features.sources import CLEAN, files, is_whole, raw_name, reader
 from features.usage_pieces import Unread, read_piece
 
 FOLDER = "rollup"
@@ -145,8 +145,6 @@ def _refresh(
         changed |= _touched_by_accounts(backend, folder, manifest)
     manifest.pieces = {name: piece for name, piece in manifest.pieces.items() if name in {each.name for each in unread}}
     source = settings.tables["usage"]
-    if source.is_computed and changed:
-        run_query(backend, settings, "usage")
     waiting = [piece for piece in unread if piece.name in changed]
     for number, piece in enumerate(waiting, 1):
         progress(f"rolling usage up: {piece.name}, {number} of {len(waiting)}")

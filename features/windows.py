@@ -40,7 +40,9 @@ def instants_table(backend: ibis.BaseBackend, instants: Sequence[datetime], *, n
     """The instants as a table of the engine with the one column `as_of`."""
     listed = ", ".join(f"(timestamp '{instant}')" for instant in sorted(set(instants)))
     name = name or "instants_" + hashlib.sha256(listed.encode()).hexdigest()[:16]
-    backend.raw_sql(f"create or replace table {name} as select as_of from (values {listed}) as v(as_of)")
+    # Spark keeps a view: it has no table of its own without a place to put it.
+    kind = "temporary view" if backend.name == "pyspark" else "table"
+    backend.raw_sql(f"create or replace {kind} {name} as select as_of from (values {listed}) as v(as_of)")
     return backend.table(name)
 
 

@@ -28,9 +28,9 @@ def score(model: ChurnModel, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(raw_score=raw, probability=probability, band=[model.band(value) for value in probability])
 
 
-def features_at(tables: Tables, settings: Settings, as_of: datetime) -> pd.DataFrame:
-    """The features of every account active at `as_of`."""
-    return pd.DataFrame(feature_table(tables, [as_of], settings.label).to_pandas())
+def features_at(tables: Tables, settings: Settings, *instants: datetime) -> pd.DataFrame:
+    """The features of every account active at each instant."""
+    return pd.DataFrame(feature_table(tables, instants, settings.label).to_pandas())
 
 
 def people_at(tables: Tables, settings: Settings, as_of: datetime) -> pd.DataFrame:

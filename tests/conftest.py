@@ -23,6 +23,14 @@ from features.tables import Tables, open_tables
 NOW = datetime(2025, 6, 1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Builds that one test compiled serve all others of the run, whichever process they run in."""
+    if "TENURE_COMPILED_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="tenure-compiled-")
+        os.environ["TENURE_COMPILED_DIR"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
 class Company:
     """A folder with a `tenure.toml` and one CSV per table."""
 

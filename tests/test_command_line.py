@@ -124,7 +124,7 @@ def test_single_bad_rows_are_set_aside_with_rule_and_row(config):
         ("accounts", "duplicate_key", 41), ("contracts", "type", 41), ("usage", "unknown_account", 41),
         ("surveys", "range", 41),
     }  # fmt: skip
-    assert sorted(found) == ["label", "problems", "tables"]
+    assert found.keys() >= {"label", "problems", "tables"}
 
 
 def test_stale_usage_is_refused(world):

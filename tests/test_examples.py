@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from datetime import datetime
 
@@ -13,36 +12,19 @@ from features.catalogue import FEATURES
 from features.examples import AS_OF
 from features.settings import LabelSettings, read_settings
 from features.tables import open_tables
-
-EXAMPLES = [
-    pytest.param(item.name, f"{item.name}.{number}", example, id=f"{item.name}-{number}")
-    for item in FEATURES
-    for number, example in enumerate(item.examples)
-]
+from tests.example_company import EXAMPLES, write_examples
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     """The feature rows of all examples by account."""
-    folder = tmp_path_factory.mktemp("examples")
-    tables = {}
-    for parameters in EXAMPLES:
-        _, account, example = parameters.values
-        for name, lines in example.rows(account).items():
-            tables.setdefault(name, []).extend(lines)
-    for name, lines in tables.items():
-        columns = list(dict.fromkeys(column for line in lines for column in line))
-        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(lines)
-    (folder / "tenure.toml").write_text("\n".join(f'[tables.{name}]\npath = "{name}.csv"' for name in tables))
-    opened = open_tables(read_settings(folder / "tenure.toml"), now=datetime(2025, 6, 1))
+    config = write_examples(tmp_path_factory.mktemp("examples"))
+    opened = open_tables(read_settings(config), now=datetime(2025, 6, 1))
     assert opened.quarantine.to_pylist() == []
     return {row["account_id"]: row for row in feature_table(opened, [AS_OF], LabelSettings()).to_pylist()}
 
 
-@pytest.mark.parametrize(("name", "account", "example"), EXAMPLES)
+@pytest.mark.parametrize(("name", "account", "example"), EXAMPLES, ids=[account for _, account, _ in EXAMPLES])
 def test_the_value_is_the_one_worked_out_by_hand(rows, name, account, example):
     assert account in rows, "the example's account must be active at the instant"
     found = rows[account][name]
@@ -52,3 +34,8 @@ def test_the_value_is_the_one_worked_out_by_hand(rows, name, account, example):
     else:
         assert found == pytest.approx(example.value, abs=1e-7)
         assert math.isfinite(found)
+
+
+@pytest.mark.parametrize("item", FEATURES, ids=lambda item: item.name)
+def test_every_feature_has_an_example_in_which_it_says_something(item):
+    assert any(example.value not in (None, 0) for example in item.examples)

@@ -359,5 +359,6 @@ def test_a_name_that_ends_in_days_names_its_window(item):
     """`_28d` is a window of 28 days; of `_28v91` and of the own history the longest window that must be held."""
     named = re.search(r"_(\d+)d$", item.name)
 
-    if named and item.name != "usage_own_z_28d":
+    # The own history of a z is longer than its name, and a fixed age is no window before the instant.
+    if named and item.name not in ("usage_own_z_28d", "post_sale_touches_60d"):
         assert item.window == int(named[1])

@@ -42,6 +42,31 @@ class Dataset:
             stream.write_table(table)
         return hashlib.sha256(sink.getvalue()).hexdigest()
 
+    @property
+    def labelled(self) -> pd.DataFrame:
+        """The rows whose label is final, in the order of `rows`."""
+        return self.rows[self.rows.churned.notna()]
+
+    @property
+    def X(self) -> pd.DataFrame:
+        """The features of the labelled rows."""
+        return self.labelled[list(self.features)]
+
+    @property
+    def y(self) -> pd.Series:
+        """Whether the account of each labelled row decided to leave within the horizon: 1 or 0."""
+        return self.labelled.churned.astype("int8")
+
+    @property
+    def groups(self) -> pd.Series:
+        """Who shares a fate: the parent of each labelled row's account, else the account itself."""
+        return self.labelled.parent_id.fillna(self.labelled.account_id).rename("group")
+
+    @property
+    def instants(self) -> pd.Series:
+        """The instant of each labelled row."""
+        return self.labelled.as_of
+
     def known_at(self, instant: datetime) -> pd.DataFrame:
         """The rows whose labels were final at `instant`, with the labels known then."""
         past = self.maturity.known_at(instant)[["account_id", "as_of", "churned"]]

@@ -23,7 +23,8 @@ def _invoices(tables: Tables, instants: ir.Table) -> ir.Table:
     """Each invoice in the version known at the instant; `overdue_days` is missing where nothing is overdue."""
     known = newest_version(known_before(tables["invoices"], instants), "invoice_id")
     known = known.filter(known.amount > 0)
-    paid_at = ibis.ifelse(known.prepaid.fill_null(False), ibis.coalesce(known.paid_at, known.issued_at), known.paid_at)
+    # Whatever date of payment comes later must not take back that it was paid ahead.
+    paid_at = ibis.ifelse(known.prepaid.fill_null(False), known.issued_at, known.paid_at)
     known = known.mutate(
         amount=exact(known.amount),
         paid_at=known_outcome(paid_at, known.as_of),

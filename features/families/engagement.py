@@ -1,7 +1,7 @@
 """How the account and we talk: touches, replies, meetings and e-mails.
 
 Source: `touches`, `emails`. An answer or reply at or after `as_of` has not happened yet. Whether a meeting was
-accepted or a mail clicked bears no date: it counts once the row is known.
+accepted comes with its answer; without one, and for a mail clicked, it counts once the row is known.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ def touches_known(tables: Tables, instants: ir.Table, *, within_days: int | None
     seen = known_before(tables["touches"], instants, within_days=within_days)
     is_inbound = (seen.direction == "in").fill_null(False)
     replied_at, answered_at = (known_outcome(at, seen.as_of) for at in (seen.replied_at, seen.answered_at))
-    was_met = replied_at.notnull() | answered_at.notnull() | seen.accepted.fill_null(False)
+    # A yes came with its answer, where that has a date.
+    accepted = ibis.ifelse(seen.answered_at.notnull() & answered_at.isnull(), ibis.null("boolean"), seen.accepted)
+    was_met = replied_at.notnull() | answered_at.notnull() | accepted.fill_null(False)
     return seen.mutate(
         is_inbound=is_inbound,
+        accepted=accepted,
         is_two_way=is_inbound | was_met,
         replied_at=replied_at,
         **{name: plain(seen[name]) for name in ("kind", "channel", "topic")},

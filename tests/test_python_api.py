@@ -1,0 +1,51 @@
+"""What a notebook gets: features and data sets as DataFrames, on the path of everything else."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tenure
+
+
+@pytest.fixture(scope="module")
+def project(trained_world):
+    return tenure.open(trained_world / "tenure.toml")
+
+
+def test_features_come_as_a_frame_with_one_row_per_active_account(project):
+    rows = project.features(datetime(2025, 3, 1))
+
+    assert isinstance(rows, pd.DataFrame)
+    assert rows.account_id.is_unique
+    assert set(rows.as_of) == {pd.Timestamp("2025-03-01")}
+
+
+def test_several_instants_give_the_rows_of_each(project):
+    both = project.features([datetime(2025, 2, 1), datetime(2025, 3, 1)])
+    alone = project.features(datetime(2025, 3, 1))
+
+    pd.testing.assert_frame_equal(both[both.as_of == "2025-03-01"].reset_index(drop=True), alone)
+
+
+def test_a_data_set_has_features_labels_groups_and_instants_in_one_order(project):
+    data = project.dataset()
+
+    assert len(data.X) == len(data.y) == len(data.groups) == len(data.instants) > 1000
+    assert set(np.unique(data.y)) == {0, 1}
+    assert list(data.X.columns) == list(data.features)
+    assert data.instants.is_monotonic_increasing
+    assert data.groups.notna().all()
+
+
+def test_the_data_set_and_the_features_of_an_instant_are_the_same_rows(project):
+    data = project.dataset()
+    instant = data.instants.iloc[-1]
+    features = project.features(instant.to_pydatetime()).set_index("account_id")
+
+    then = data.at(instant).set_index("account_id")[list(data.features)]
+
+    pd.testing.assert_frame_equal(then, features.loc[then.index, list(data.features)], check_dtype=False)
