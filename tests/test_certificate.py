@@ -102,7 +102,8 @@ def test_the_company_itself_is_as_it_was(whole):
     assert feature_table(tables, [AS_OF], settings.label).equals(before)
     schemas = tables.backend.raw_sql("select distinct schema_name from duckdb_tables()").fetchall()
     assert not {"base", "planted"} & {row[0] for row in schemas}
-    assert sorted(path.name for path in settings.state_dir.iterdir()) == ["quarantine.parquet"]
+    kept = {path.name for path in settings.state_dir.iterdir()}
+    assert kept == {"profile.json", "quarantine.parquet", "rollup"}
 
 
 def test_where_all_times_are_recorded_the_features_are_leak_proof(whole):

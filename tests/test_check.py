@@ -125,4 +125,4 @@ def test_the_command_copies_and_checks(small):
 
     assert {item["table"]: item["new"] for item in copied} == {"accounts": 4, "contracts": 2}
     assert "Features that can be told: " in text
-    assert "lag p50 days" in text
+    assert "lag p50" in text

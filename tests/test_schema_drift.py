@@ -249,7 +249,11 @@ def test_the_profile_holds_no_value_of_a_person(seen):
 def daily(last, *, rows=40, on_last=40):
     """Six weeks of usage, `rows` a day, `on_last` on the last."""
     days = [last - timedelta(days=back) for back in range(42)]
-    lines = [f"a{at % 10},{day} 10:{at:02}:00,1" for day in days for at in range(on_last if day == last else rows)]
+    lines = [
+        f"a{at % 10},{day} {at // 60:02}:{at % 60:02}:01,1"
+        for day in days
+        for at in range(on_last if day == last else rows)
+    ]
     return "\n".join(["account_id,event_at,quantity", *lines])
 
 
