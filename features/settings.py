@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -142,6 +142,21 @@ class QuarantineSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """How much of the machine the engine may take."""
+
+    threads: int = 0
+    """Threads of the engine; 0 for as many as there are cores. TENURE_THREADS overrides it."""
+    memory: str = "1.5GB"
+    """Memory above which the engine works on disk."""
+
+    def __post_init__(self) -> None:
+        _require(self.threads >= 0, "[engine] threads", self.threads, "0 or more")
+        right = re.fullmatch(r"\d+(\.\d+)? ?(MB|GB|TB|MiB|GiB|TiB)", self.memory) is not None
+        _require(right, "[engine] memory", self.memory, "a size such as '1.5GB'")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicySettings:
     """How a list is cut."""
 
@@ -187,6 +202,7 @@ class Settings:
     label: LabelSettings = field(default_factory=LabelSettings)
     quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     state_dir: Path
     compiled_dir: Path
@@ -218,7 +234,7 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     """Settings from `path`, with `${NAME}` taken from `environ` (default: the process's own)."""
     environ = os.environ if environ is None else environ
     document = _expanded(_parsed(path), environ, path)
-    sections = {"tables", "sources", "label", "quarantine", "policy", "train", "state"}
+    sections = {"tables", "sources", "label", "quarantine", "policy", "train", "engine", "state"}
     _refuse_unknown(document, sections, f"{path.name}")
     root = path.resolve().parent
     state = document.get("state", {})
@@ -232,10 +248,17 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
         label=_section(LabelSettings, document, "label"),
         quarantine=_section(QuarantineSettings, document, "quarantine"),
         policy=_section(PolicySettings, document, "policy"),
+        engine=_engine(document, environ),
         train=_section(TrainSettings, document, "train"),
         state_dir=(state_dir := (root / state.get("dir", ".tenure")).resolve()),
         compiled_dir=Path(environ.get("TENURE_COMPILED_DIR") or state_dir / "compiled"),
     )
+
+
+def _engine(document: Mapping[str, Any], environ: Mapping[str, str]) -> EngineSettings:
+    engine: EngineSettings = _section(EngineSettings, document, "engine")
+    threads = environ.get("TENURE_THREADS", "")
+    return replace(engine, threads=int(threads)) if threads.isdigit() else engine
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -33,6 +33,9 @@ def connect(settings: Settings) -> ibis.BaseBackend:
     run("set autoinstall_known_extensions = false")
     run("set TimeZone = 'UTC'")
     run(f"set temp_directory = {quoted(settings.state_dir / 'spill')}")
+    run(f"set memory_limit = {quoted(settings.engine.memory)}")
+    if settings.engine.threads:
+        run(f"set threads = {settings.engine.threads}")
     run(f"create schema {RAW}")
     run(f"create schema {CLEAN}")
     return backend

@@ -24,7 +24,11 @@ NOW = datetime(2025, 6, 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Builds that one test compiled serve all others of the run, whichever process they run in."""
+    """Builds that one test compiled serve all others of the run, whichever process they run in.
+
+    The processes of the tests share the cores among them: an engine on each takes one thread.
+    """
+    os.environ.setdefault("TENURE_THREADS", "1")
     if "TENURE_COMPILED_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="tenure-compiled-")
         os.environ["TENURE_COMPILED_DIR"] = folder
