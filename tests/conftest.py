@@ -193,3 +193,25 @@ def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
     yield postgres_server
     if not postgres_server.is_running():
         postgres_server.start()
+
+
+LONG = {
+    "test_init", "test_identities", "test_corrections", "test_silence", "test_commercial_edges", "test_voice_edges",
+    "test_lifecycle", "test_history", "test_world_tables", "test_world_causes", "test_labels", "test_bitemporal_edges",
+    "test_schema_drift", "test_postgres", "test_training", "test_lists",
+}  # fmt: skip
+"""Files whose tests each open a company of their own: `make test` runs a third of them, `make test-full` all."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep every third test of the long files, always the same ones."""
+    if os.environ.get("HYPOTHESIS_PROFILE") == "full" or any("::" in str(name) for name in config.args):
+        return
+    seen: dict[str, int] = {}
+    kept, left = [], []
+    for item in items:
+        name = item.path.stem
+        seen[name] = seen.get(name, -1) + 1
+        (left if name in LONG and seen[name] % 3 else kept).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left)
