@@ -171,13 +171,18 @@ def write(quarantine: pa.Table, path: Path) -> None:
     os.replace(staged, path)
 
 
-def read_bad(backend: ibis.BaseBackend, name: str) -> pa.Table:
+def nothing() -> pa.Table:
+    """No rows, without `first_seen`."""
+    return SCHEMA.remove(SCHEMA.get_field_index("first_seen")).empty_table()
+
+
+def read_bad(backend: ibis.BaseBackend, query: str) -> pa.Table:
     """The rows that staging set aside, without `first_seen`."""
-    return backend.table(name).order_by("row_number").to_pyarrow()
+    found = backend.con.sql(f"from ({query}) order by row_number").to_arrow_table()
+    return found.cast(nothing().schema)
 
 
 def read_files(paths: list[Path]) -> pa.Table:
     """The rows that were set aside when usage was rolled up, without `first_seen`."""
-    schema = SCHEMA.remove(SCHEMA.get_field_index("first_seen"))
-    read = [pq.read_table(path, columns=schema.names).cast(schema) for path in paths]
-    return pa.concat_tables([schema.empty_table(), *read])
+    read = [pq.read_table(path, columns=nothing().schema.names).cast(nothing().schema) for path in paths]
+    return pa.concat_tables([nothing(), *read])

@@ -58,20 +58,20 @@ def broken_rule(table: Table, source: TableSource, present: Mapping[str, str]) -
     return quarantine.set_aside([*unmatched(source), *quarantine.row_rules(table, present), undated])
 
 
-def relations(table: Table, present: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Rules that need other rows: name, reason and the row numbers that break them."""
-    clean = f"{CLEAN}.{table.name}"
-    relations = []
+def relations(table: Table, present: Mapping[str, str]) -> list[quarantine.BrokenRule]:
+    """Rules that need other rows: predicates over rows with their `row_number` and the `rule` broken so far."""
+    found = []
     if table.name != "accounts":
-        strangers = f"select row_number from {clean} where account_id not in (select account_id from {CLEAN}.accounts)"
-        relations.append(("unknown_account", "account_id is in no row of accounts", strangers))
+        stranger = f"account_id not in (select account_id from {CLEAN}.accounts)"
+        said = quoted("account_id is in no row of accounts")
+        found.append(quarantine.BrokenRule(name="unknown_account", broken=stranger, reason=said))
     if table.key:
         key = ", ".join(name for name in table.key if name in present)
-        repeats = (
-            f"select row_number from {clean} qualify row_number() over (partition by {key} order by row_number) > 1"
-        )
-        relations.append(("duplicate_key", f"an earlier row has the same {key}", repeats))
-    return relations
+        # A row that broke another rule is not the earlier one of a good row.
+        again = f"row_number() over (partition by {key}, rule is null order by row_number) > 1"
+        said = quoted(f"an earlier row has the same {key}")
+        found.append(quarantine.BrokenRule(name="duplicate_key", broken=again, reason=said))
+    return found
 
 
 def event(table: Table, source: TableSource) -> str:

@@ -206,10 +206,9 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings, *, grade:
         present = mapped_columns(backend, table, source, raw_name(table.name, source))
         backend.raw_sql(f"set TimeZone = {quoted(zone(table, source))}")
         try:
-            rows = _stage(backend, table, source, present)
+            rows, bad = _stage(backend, table, source, present)
         finally:
             backend.raw_sql("set TimeZone = 'UTC'")
-        bad = quarantine.read_bad(backend, f"bad_{table.name}")
     limit = settings.quarantine.limit if source.limit is None else source.limit
     if table.name == "accounts" and rows == bad.num_rows:
         raise EmptyTable("accounts", "account_id", set_aside=rows)
@@ -225,30 +224,35 @@ def _load(backend: ibis.BaseBackend, table: Table, settings: Settings, *, grade:
     return loaded, bad
 
 
-def _stage(backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]) -> int:
-    """Create `clean.NAME` and `bad_NAME`; return how many rows were read."""
+def _stage(
+    backend: ibis.BaseBackend, table: Table, source: TableSource, present: Mapping[str, str]
+) -> tuple[int, pa.Table]:
+    """Create `clean.NAME`; return how many rows were read, and those that were set aside."""
     staged = staged_sql(backend, table, source, present, raw_name(table.name, source))
     staged = translated(backend, table, source, staged, event(table, source))
     rule, reason = broken_rule(table, source, present)
-    place = f'{quoted(table.name)} as "table", {quoted(source.shown)} as source'
-    backend.raw_sql(
-        f"create or replace table {CLEAN}.{table.name} as "
-        f"select row_number, {clean_columns(table, source)} from ({staged}) where ({rule}) is null"
-    )
-    backend.raw_sql(
-        f"create or replace table bad_{table.name} as "
-        f"select {place}, row_number, row_hash, {rule} as rule, {reason} as reason "
-        f"from ({staged}) where ({rule}) is not null"
-    )
-    for name, said, broken in relations(table, present):
-        backend.raw_sql(f"create or replace temp table broken as {broken}")
-        backend.raw_sql(
-            f"insert into bad_{table.name} select {place}, row_number, row_hash, {quoted(name)}, {quoted(said)} "
-            f"from ({staged}) where row_number in (select row_number from broken)"
+    related = relations(table, present)
+    judged = f"select row_number, {clean_columns(table, source)}, {rule} as rule from ({staged})"
+    for relation in related:
+        broken = f"case when {relation.broken} then {quoted(relation.name)} end"
+        judged = f"select * replace (coalesce(rule, {broken}) as rule) from ({judged})"
+    clean = f"{CLEAN}.{table.name}"
+    backend.raw_sql(f"create or replace table {clean} as {judged}")
+    rows, good = backend.raw_sql(f"select count(*), count(*) filter (rule is null) from {clean}").fetchall()[0]
+    bad = quarantine.nothing()
+    if good < rows:
+        reasons = " ".join(f"when rule = {quoted(relation.name)} then {relation.reason}" for relation in related)
+        why = f"coalesce({reason}, case {reasons} end)" if related else reason
+        bad = quarantine.read_bad(
+            backend,
+            f'select {quoted(table.name)} as "table", {quoted(source.shown)} as source, row_number, row_hash, rule, '
+            f"{why} as reason from ({staged}) join (from {clean} select row_number, rule where rule is not null) "
+            "using (row_number)",
         )
-        backend.raw_sql(f"delete from {CLEAN}.{table.name} where row_number in (select row_number from broken)")
-    backend.raw_sql(f"alter table {CLEAN}.{table.name} drop column row_number")
-    return int(backend.raw_sql(f"select count(*) from {raw_name(table.name, source)}").fetchall()[0][0])
+        backend.raw_sql(f"delete from {clean} where rule is not null")
+    for column in ("row_number", "rule"):
+        backend.raw_sql(f"alter table {clean} drop column {column}")
+    return rows, bad
 
 
 def _load_usage(

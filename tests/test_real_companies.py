@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from features.data_contract import USAGE
 from features.draft import draft
-from features.settings import read_settings
-from features.tables import open_tables
+from features.mapping import mapped_columns
+from features.settings import Settings, read_settings
+from features.sources import raw_name
+from features.staging import staged_sql
+from features.tables import Tables, open_tables
 
 NOW = datetime(2026, 1, 1)
 HERE = Path(__file__).parent
@@ -150,10 +154,20 @@ def test_a_draft_finds_most_of_a_mapping_by_itself(tmp_path, monkeypatch, name, 
 
 def columns_of(config: Path) -> dict[str, tuple]:
     """Every mapped column of the tables that a config maps, and what identifies its values."""
-    tables = open_tables(read_settings(config), now=NOW)
+    settings = read_settings(config)
+    tables = open_tables(settings, now=NOW)
     found = {}
     for name, loaded in tables.loaded.items():
+        rows = _staged_usage(tables, settings) if name == "usage" else f"clean.{name}"
         for column in sorted(loaded.columns - {"contract_id"}):
-            query = f"select count({column}), bit_xor(hash(account_id, {column})) from clean.{name}"
+            query = f"select count({column}), bit_xor(hash(account_id, {column})) from {rows}"
             found[f"{name}.{column}"] = tables.backend.raw_sql(query).fetchall()[0]
     return found
+
+
+def _staged_usage(tables: Tables, settings: Settings) -> str:
+    """Usage is kept as roll-ups alone: its rows are staged again."""
+    source = settings.tables["usage"]
+    raw = raw_name("usage", source)
+    present = mapped_columns(tables.backend, USAGE, source, raw)
+    return f"({staged_sql(tables.backend, USAGE, source, present, raw)})"
