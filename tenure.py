@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from features.tables import Tables
     from training.dataset import Dataset
+    from training.run import TrainingRun
 
 DEFAULTS = TrainSettings()
 SHOWN_BAD_ROWS = 5
@@ -71,6 +72,16 @@ class Project:
         from training.dataset import build_dataset
 
         return build_dataset(self.tables, self.settings, now=self.now)
+
+    def train(self, estimator: Any = None, **options: int | None) -> TrainingRun:
+        """Train, judge and log; `estimator` is any classifier of scikit-learn, boosted trees where None.
+
+        `ChurnClassifier` and boosted trees are registered; any other estimator is judged and logged by the same rules
+        but not registered, for an artefact holds no code.
+        """
+        from training.run import train_and_register
+
+        return train_and_register(self.tables, self.settings, options, now=self.now, estimator=estimator, progress=say)
 
     def score(self, as_of: datetime) -> dict[str, Any]:
         """Publish the risk list of `as_of` and return it."""
@@ -138,13 +149,14 @@ def command(group: click.Group, name: str) -> Callable[[Callable[..., Shown]], c
     return decorate
 
 
+CONFIG_HELP = "Settings file; default: the nearest tenure.toml upwards from here."
+
+
 def company_command(group: click.Group, name: str) -> Callable[[Callable[..., Shown]], click.Command]:
     """A command about one company: knows --config, and is handed the open project."""
 
     def decorate(function: Callable[..., Shown]) -> click.Command:
-        help_text = "Settings file; default: the nearest tenure.toml upwards from here."
-
-        @click.option("--config", type=click.Path(path_type=Path), default=None, help=help_text)
+        @click.option("--config", type=click.Path(path_type=Path), default=None, help=CONFIG_HELP)
         @functools.wraps(function)
         def with_project(*, config: Path | None, **options: Any) -> Shown:
             return function(open(config), **options)
@@ -216,7 +228,7 @@ def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
     say(f"4/5 scoring every account at {as_of:%Y-%m-%d}")
     published = project.score(as_of)
     say("5/5 looking back: what the lists of the last year would have said")
-    past = backtest(run.trained.dataset, project.tables, project.settings, progress=say)
+    past = backtest(cast("Dataset", run.trained.dataset), project.tables, project.settings, progress=say)
     judged = true_probability(folder, run.trained.evaluation.predictions)
     reachable = evaluate_rows(judged, "reachable", draws=200)
     facts = {"train": run.as_dict(), "reachable": {name: item.as_dict() for name, item in reachable.items()},
@@ -297,16 +309,39 @@ def snapshot_command(project: Project) -> Shown:
     return {"tables": copied}, lambda: facts_table(copied, ("table", "since", "copied", "new", "changed", "vanished"))
 
 
-@company_command(main, "train")
+@command(main, "train")
+@click.option("--config", type=click.Path(path_type=Path), default=None, help=CONFIG_HELP)
 @click.option("--seed", type=click.IntRange(0), help=f"Same seed, same data: same model. [default: {DEFAULTS.seed}]")
 @click.option("--folds", type=click.IntRange(1), help=f"Later instants to judge at. [default: {DEFAULTS.folds}]")
 @click.option("--draws", type=click.IntRange(50), help=f"Bootstrap draws per interval. [default: {DEFAULTS.draws}]")
-def train_command(project: Project, **options: int | None) -> Shown:
-    """Train on mature snapshots, judge on later ones, register the version."""
-    from training.run import train_and_register
+@click.option("--table", type=click.Path(path_type=Path), help="A ready-made table of features, CSV or Parquet …")
+@click.option(
+    "--id", "id_column", metavar="COL", help="… its column that says who a row is about (default: each row alone) …"
+)
+@click.option("--label", "label_column", metavar="COL", help="… the one that says who was lost, yes or no …")
+@click.option("--time", "time_column", metavar="COL", help="… and, if it has one, when: folds are then later in time.")
+@click.option("--out", type=click.Path(path_type=Path), help="With --table: CSV file for the scores of every row.")
+def train_command(
+    config: Path | None, table: Path | None, id_column: str | None, label_column: str | None, time_column: str | None,
+    out: Path | None, **options: int | None,
+) -> Shown:  # fmt: skip
+    """Train on mature snapshots, judge on later ones, register the version; or do it on a table of your own."""
+    from training.run import train_and_register, train_on_table
 
-    run = train_and_register(project.tables, project.settings, options, now=project.now, progress=say)
-    return run.as_dict(), run.text
+    columns = {"id": id_column, "label": label_column, "time": time_column}
+    if table is None:
+        if any(columns.values()) or out is not None:
+            raise click.UsageError("--id, --label, --time and --out say what is in a --table; give one.")
+        project = open(config)
+        run = train_and_register(project.tables, project.settings, options, now=project.now, progress=say)
+        return run.as_dict(), run.text
+    if label_column is None:
+        raise click.UsageError("--table needs --label, the column that says who was lost.")
+    settings = None if config is None else read_settings(config)
+    run, scores = train_on_table(table, settings, columns, options, progress=say)
+    place = out or table.with_name(f"{table.stem}.scores.csv")
+    _write(place, scores.to_csv(index=False).encode())
+    return {**run.as_dict(), "scores": str(place)}, lambda: f"{run.text()}\n{len(scores):,} scores in {place}"
 
 
 @company_command(main, "backtest")
@@ -332,6 +367,45 @@ def models_command(project: Project) -> Shown:
 
     found = versions(project.settings)
     return {"versions": found}, lambda: facts_table(found, ("version", "alias", "run_id", "artefact"))
+
+
+@company_command(main, "evaluate")
+@click.argument("version")
+def evaluate_command(project: Project, version: str) -> Shown:
+    """Judge the recipe of a registered version on the data of today, at every later instant they allow."""
+    from training.run import evaluated
+
+    judged = evaluated(project.tables, project.settings, version, now=project.now, progress=say)
+    return judged.as_dict(), judged.text
+
+
+@company_command(main, "promote")
+@click.argument("version")
+def promote_command(project: Project, version: str) -> Shown:
+    """Make a version champion, if it is better than the one that is, and safe; else exit 78."""
+    from training.promotion import promote
+
+    done = promote(project.tables, project.settings, version, now=project.now, progress=say)
+    return done.as_dict(), done.text
+
+
+@company_command(main, "rollback")
+def rollback_command(project: Project) -> Shown:
+    """Swap the champion and the version that it replaced."""
+    from training.promotion import rollback
+
+    done = rollback(project.settings, now=datetime.now(UTC))
+    return done, lambda: f"Version {done['champion']} is champion again, version {done['previous']} is previous."
+
+
+@company_command(main, "verify")
+@click.argument("version")
+def verify_command(project: Project, version: str) -> Shown:
+    """Make the leakage certificate of a version again from the stored data; exit 78 where it does not hold."""
+    from training.verify import verify
+
+    done = verify(project.tables, project.settings, version, progress=say)
+    return done.as_dict(), lambda: f"Version {version} holds: {done.verdict}."
 
 
 @company_command(main, "score")

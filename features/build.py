@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -10,7 +11,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from ibis.common.exceptions import IbisError
 
-from features.catalogue import FAMILIES, FEATURE_NAMES, is_connected, is_told
+from features.catalogue import FAMILIES, is_connected, is_told
 from features.compiled import keep_statements, kept_statements, key_of
 from features.family import Family, Feature, Measure
 from features.settings import LabelSettings
@@ -24,21 +25,27 @@ FAMILIES_A_STEP = 8
 INSTANTS, ROSTER, WHOLE = "feature_instants", "roster", "whole"
 
 
-def feature_table(tables: Tables, instants: Sequence[datetime], label: LabelSettings) -> pa.Table:
+def feature_table(
+    tables: Tables, instants: Sequence[datetime], label: LabelSettings, *, families: Sequence[Family] = FAMILIES
+) -> pa.Table:
     """What was known of every active account at each instant.
+
+    Parameters
+    ----------
+    families : those to build, each with all that its ratios read
 
     Returns
     -------
-    table of account_id, as_of and one double per feature of the catalogue, sorted by as_of and account_id.
-    A missing value is null; what missing means is declared with each feature.
+    table of account_id, as_of and one double per feature of the catalogue, or of `families`, sorted by as_of and
+    account_id. A missing value is null; what missing means is declared with each feature.
     """
     if not instants:
         raise ValueError("instants must hold at least one instant, got none.")
     moments = instants_table(tables.backend, instants, name=INSTANTS)
-    key = key_of(type(tables).__qualname__, tables.shape, label)
+    key = key_of(type(tables).__qualname__, tables.shape, label, [family.name for family in families])
     statements = kept_statements(tables.compiled, key)
     if statements is None:
-        keep_statements(tables.compiled, key, list(_built(tables, moments, label)))
+        keep_statements(tables.compiled, key, list(_built(tables, moments, label, families)))
     else:
         for name, sql in statements:
             keep(tables.backend, name, sql)
@@ -46,7 +53,19 @@ def feature_table(tables: Tables, instants: Sequence[datetime], label: LabelSett
     return whole.order_by(["as_of", "account_id"]).to_pyarrow()
 
 
-def _built(tables: Tables, moments: ir.Table, label: LabelSettings) -> Iterator[tuple[str, str]]:
+def statements_hash(tables: Tables, label: LabelSettings) -> str:
+    """sha256 over the statements that make the feature table: other code that means the same leaves it as it is.
+
+    Empty where nothing could be kept, or before the first build.
+    """
+    key = key_of(type(tables).__qualname__, tables.shape, label, [family.name for family in FAMILIES])
+    statements = kept_statements(tables.compiled, key)
+    return "" if statements is None else hashlib.sha256(repr(statements).encode()).hexdigest()
+
+
+def _built(
+    tables: Tables, moments: ir.Table, label: LabelSettings, families: Sequence[Family]
+) -> Iterator[tuple[str, str]]:
     """Build the feature table step by step; yields the name and SQL of every step once it is done."""
 
     def step(name: str, rows: ir.Table | str) -> tuple[str, str]:
@@ -56,19 +75,19 @@ def _built(tables: Tables, moments: ir.Table, label: LabelSettings) -> Iterator[
 
     phases = phases_at(tables, moments, label)
     yield step(ROSTER, phases.filter(phases.phase == "active").select(*KEYS))
-    for family in FAMILIES:
+    for family in families:
         if is_connected(family, tables):
             yield step(f"family_{family.name}", _aggregated(family, tables, moments))
-    pieces = list(_grouped(FAMILIES, FAMILIES_A_STEP))
-    for number, families in enumerate(pieces):
-        yield step(f"{WHOLE}_part_{number}", _side_by_side(families, tables))
+    pieces = list(_grouped(families, FAMILIES_A_STEP))
+    for number, piece in enumerate(pieces):
+        yield step(f"{WHOLE}_part_{number}", _side_by_side(piece, tables))
     yield step(f"{WHOLE}_0", _put_together(pieces))
-    level, pending = 0, [(family, item) for family in FAMILIES for item in family.ratios]
+    level, pending = 0, [(family, item) for family in families for item in family.ratios]
     while pending:
         whole, pending = _with_ratios(tables.backend.table(f"{WHOLE}_{level}"), pending, tables)
         level += 1
         yield step(f"{WHOLE}_{level}", whole)
-    yield step(f"{WHOLE}_finished", _finished(tables.backend.table(f"{WHOLE}_{level}"), tables))
+    yield step(f"{WHOLE}_finished", _finished(tables.backend.table(f"{WHOLE}_{level}"), families, tables))
 
 
 def _aggregated(family: Family, tables: Tables, moments: ir.Table) -> ir.Table:
@@ -142,10 +161,10 @@ def _with_ratios(
     return whole.mutate(**ready), waiting
 
 
-def _finished(whole: ir.Table, tables: Tables) -> ir.Table:
+def _finished(whole: ir.Table, families: Sequence[Family], tables: Tables) -> ir.Table:
     """The columns of the feature table; what the sources cannot tell is missing."""
-    items = {item.name: (family, item) for family in FAMILIES for item in family.all_features()}
-    return whole.select(*KEYS, **{name: _visible(whole, *items[name], tables) for name in FEATURE_NAMES})
+    items = {item.name: (family, item) for family in families for item in family.all_features()}
+    return whole.select(*KEYS, **{name: _visible(whole, *place, tables) for name, place in items.items()})
 
 
 def _visible(whole: ir.Table, family: Family, item: Feature, tables: Tables) -> ir.Value:

@@ -164,12 +164,21 @@ class PolicySettings:
     """Share of the scored accounts the team can contact per list, in (0, 1]."""
     hours_per_contact: float = 2.5
     """CSM hours one listed account costs; used by the back-test."""
+    offer_share: float = 0.05
+    """Offer to a contacted account as a share of its yearly value, taken by those who stay."""
+    contact_cost: float = 150.0
+    """Money that contacting one account costs."""
+    saved_share: float = 0.3
+    """Share of the contacted losses that stay: assumed, until outcomes have measured it."""
     stale_days: int = 3
     """Newest usage may be this many days older than `as_of`."""
 
     def __post_init__(self) -> None:
         _require(0 < self.capacity <= 1, "[policy] capacity", self.capacity, "a share above 0, at most 1")
         _require(self.hours_per_contact >= 0, "[policy] hours_per_contact", self.hours_per_contact, "0 or more hours")
+        for name in ("offer_share", "saved_share"):
+            _require(0 <= getattr(self, name) <= 1, f"[policy] {name}", getattr(self, name), "a share from 0 to 1")
+        _require(self.contact_cost >= 0, "[policy] contact_cost", self.contact_cost, "0 or more")
         _require(self.stale_days >= 0, "[policy] stale_days", self.stale_days, "0 or more days")
 
 
@@ -193,6 +202,21 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeakageSettings:
+    """What the leakage gate lets pass."""
+
+    accept: Mapping[str, str] = field(default_factory=dict)
+    """Feature → why it may be beyond a limit; the certificate says so."""
+    permutations: int = 10
+    """Times the labels are swapped between accounts to show that the procedure learns nothing from nothing."""
+
+    def __post_init__(self) -> None:
+        _require(self.permutations >= 0, "[leakage] permutations", self.permutations, "0 or more")
+        unsaid = sorted(name for name, why in self.accept.items() if not why.strip())
+        _require(not unsaid, "[leakage.accept]", unsaid, "features with a reason each")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A whole `tenure.toml`."""
 
@@ -204,6 +228,7 @@ class Settings:
     policy: PolicySettings = field(default_factory=PolicySettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    leakage: LeakageSettings = field(default_factory=LeakageSettings)
     state_dir: Path
     compiled_dir: Path
     """Folder of compiled builds: `compiled` in the state directory, or what TENURE_COMPILED_DIR says."""
@@ -234,7 +259,7 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     """Settings from `path`, with `${NAME}` taken from `environ` (default: the process's own)."""
     environ = os.environ if environ is None else environ
     document = _expanded(_parsed(path), environ, path)
-    sections = {"tables", "sources", "label", "quarantine", "policy", "train", "engine", "state"}
+    sections = {"tables", "sources", "label", "quarantine", "policy", "train", "leakage", "engine", "state"}
     _refuse_unknown(document, sections, f"{path.name}")
     root = path.resolve().parent
     state = document.get("state", {})
@@ -250,6 +275,7 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
         policy=_section(PolicySettings, document, "policy"),
         engine=_engine(document, environ),
         train=_section(TrainSettings, document, "train"),
+        leakage=_section(LeakageSettings, document, "leakage"),
         state_dir=(state_dir := (root / state.get("dir", ".tenure")).resolve()),
         compiled_dir=Path(environ.get("TENURE_COMPILED_DIR") or state_dir / "compiled"),
     )

@@ -17,7 +17,7 @@ from features.data_contract import CONTRACTS
 from features.settings import LabelSettings
 from features.silence import ALREADY_SILENT, silent_phases
 from features.tables import Tables
-from features.windows import TIMESTAMP, beside, first_of_months, known_before, known_outcome
+from features.windows import TIMESTAMP, beside, first_of_months, known_outcome, newest_before
 
 PHASES = ("active", "notice", "lost", "potential", ALREADY_SILENT)
 
@@ -74,12 +74,7 @@ def contracts_known(tables: Tables, instants: ir.Table) -> ir.Table:
 
     Adds `end_at` (e of the module's rule; null while open), `is_live` and `has_notice`.
     """
-    seen = known_before(contract_versions(tables), instants)
-    newest = ibis.window(
-        group_by=["account_id", "contract_id", "as_of"],
-        order_by=[seen.known_at.desc(), seen.start_at.desc()],
-    )
-    latest = seen.mutate(version=ibis.row_number().over(newest)).filter(ibis._.version == 0)
+    latest = newest_before(contract_versions(tables), instants, "contract_id")
     latest = latest.mutate(
         cancelled_at=known_outcome(latest.cancelled_at, latest.as_of),
         ended_at=known_outcome(latest.ended_at, latest.as_of),

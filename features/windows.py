@@ -16,6 +16,8 @@ import ibis
 import ibis.expr.types as ir
 
 DAY = timedelta(days=1)
+NEVER = "9999-12-31"
+"""Later than any instant."""
 TIMESTAMP = "timestamp(6)"
 """UTC without a zone, to the microsecond."""
 
@@ -120,7 +122,23 @@ def masked(rows: ir.Table, window: int | None) -> Window:
     return Window(rows, 1, window)
 
 
-def newest_version(seen: ir.Table, *key: str) -> ir.Table:
-    """Of rows beside instants the version of each `key` that was known last: one row per account, key and instant."""
-    newest = ibis.window(group_by=["account_id", *key, "as_of"], order_by=[seen.known_at.desc(), seen.event_at.desc()])
-    return seen.mutate(version=ibis.row_number().over(newest)).filter(ibis._.version == 0).drop("version")
+def newest_before(events: ir.Table, instants: ir.Table, *key: str, within_days: int | None = None) -> ir.Table:
+    """`known_before`, of each `key` the version alone that was known last: one row per account, key and instant.
+
+    A version holds until a later one is known and has happened, so each is looked at once, however many the instants.
+    """
+    later = ibis.window(
+        group_by=["account_id", *key], order_by=[events.known_at, events.event_at], preceding=None, following=(1, None)
+    )
+    # What happens at the very instant is not before it.
+    versions = events.mutate(told_at=ibis.greatest(events.known_at, events.event_at + ibis.interval(microseconds=1)))
+    versions = versions.mutate(replaced_at=versions.told_at.min().over(later).fill_null(ibis.timestamp(NEVER)))
+    seen = [
+        versions.told_at <= instants.as_of,
+        versions.replaced_at > instants.as_of,
+        versions.event_at < instants.as_of,
+    ]
+    if within_days is not None:
+        seen.append(versions.event_at >= instants.as_of - ibis.interval(days=within_days))
+    joined = versions.join(instants, seen).drop("told_at", "replaced_at")
+    return joined.mutate(age_days=age_days(joined.event_at, joined.as_of))

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from features.errors import CannotWrite, ConfigurationError
 from features.settings import Settings
-from training.model import ChurnModel, artefact_hash, load_model, signing_key
+from training.model import ChurnModel, artefact_hash, load_tried_model
 
 MODEL_NAME = "tenure-churn"
 ALIAS = "champion"
@@ -50,7 +50,8 @@ def load_champion(settings: Settings) -> Champion:
         version, folder = _from_registry(settings)
     except (MlflowException, OSError) as error:
         version, folder = _kept(settings, error)
-    model = load_model(folder, signing_key(settings.state_dir))
+    model = load_tried_model(folder, settings.state_dir)
+    _require_certificate(model, version)
     digest = artefact_hash(folder)
     try:
         _keep(folder, version, digest, settings)
@@ -60,6 +61,15 @@ def load_champion(settings: Settings) -> Champion:
             "Free space, change its permissions, or set [state] dir."
         ) from error
     return Champion(model=model, version=version, artefact=digest)
+
+
+def _require_certificate(model: ChurnModel, version: str) -> None:
+    if not model.certificate.get("is_valid"):
+        raise ConfigurationError(
+            f"The champion, version {version}, must carry a leakage certificate that holds; found "
+            f"'{model.certificate.get('verdict', 'none')}'. Promote another version, or accept the feature with a "
+            "reason in [leakage.accept] and train again."
+        )
 
 
 def _from_registry(settings: Settings) -> tuple[str, Path]:

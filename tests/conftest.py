@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,8 +21,12 @@ from click.testing import CliRunner
 import tenure
 from features.settings import Settings, read_settings
 from features.tables import Tables, open_tables
+from features.world import write_world
+from training.train import Trained, train
 
 NOW = datetime(2025, 6, 1)
+YEAR_END = datetime(2026, 1, 1)
+"""When the generated companies are looked at."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,7 +91,19 @@ def make_company(tmp_path: Path) -> Callable[[Mapping[str, str]], Company]:
 @pytest.fixture(scope="session")
 def trained_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small generated company with a champion and the list of 2025-05-01; what its commands said lies beside."""
-    folder = tmp_path_factory.mktemp("company") / "world"
+    # The processes of one run share a folder: the first to come trains for all, and each takes a copy.
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "done").exists():
+            _train_world(shared / "world")
+            (shared / "done").touch()
+    return Path(shutil.copytree(shared / "world", tmp_path_factory.mktemp("company") / "world"))
+
+
+def _train_world(folder: Path) -> None:
     config = f"--config={folder / 'tenure.toml'}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow still asks SQLAlchemy for a loader that it no longer likes.
@@ -96,7 +114,24 @@ def trained_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         trained = _run("train", "--draws=50", "--folds=2", "--json", config)
         (folder / "train.json").write_text(trained)
         (folder / "score.json").write_text(_run("score", "--as-of=2025-05-01", "--json", config))
-    return folder
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Tables]:
+    """A generated company of 400 accounts and 18 months, to be judged at one instant."""
+    folder = tmp_path_factory.mktemp("generated")
+    write_world(folder, accounts=400, months=18, seed=3)
+    settings = read_settings(folder / "tenure.toml")
+    return replace(settings, train=replace(settings.train, folds=1, draws=50)), open_tables(settings, now=YEAR_END)
+
+
+@pytest.fixture(scope="session")
+def trained(generated: tuple[Settings, Tables]) -> Trained:
+    """What training on the generated company gives; nothing of it is registered."""
+    settings, tables = generated
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ibis 12 still asks pandas 3 for an option that it lacks.
+        return train(tables, settings, now=YEAR_END, progress=lambda line: None)
 
 
 def _run(*arguments: str) -> str:
@@ -203,8 +238,18 @@ LONG = {
 """Files whose tests each open a company of their own: `make test` runs a third of them, `make test-full` all."""
 
 
+TOGETHER = {
+    **dict.fromkeys(("test_model", "test_tracking", "test_training"), "generated"),
+    **dict.fromkeys(("test_service", "test_lists", "test_command_line", "test_answers", "test_one_path"), "world"),
+}
+"""Files that share a costly fixture run in one process; every other file for itself."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep every third test of the long files, always the same ones."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.stem, str(item.path))))
     if os.environ.get("HYPOTHESIS_PROFILE") == "full" or any("::" in str(name) for name in config.args):
         return
     seen: dict[str, int] = {}

@@ -14,7 +14,7 @@ from features.family import Family, Feature
 from features.plants import AT, CLOSED, LATE, LATER, OUTCOME, VERSION
 from features.settings import read_settings
 from features.tables import open_tables
-from features.windows import TIMESTAMP, age_days, beside, instants_table, known_outcome, masked, newest_version
+from features.windows import TIMESTAMP, age_days, beside, instants_table, known_outcome, masked
 
 AS_OF = datetime(2025, 3, 15)
 DAY = timedelta(days=1)
@@ -61,6 +61,12 @@ def company(tmp_path_factory):
     tables = open_tables(settings, now=AS_OF + 90 * DAY)
     assert tables.quarantine.num_rows == 0
     return settings, tables
+
+
+def newest_version(rows, *key):
+    """Of rows beside instants the version of each key that was known last."""
+    newest = ibis.window(group_by=["account_id", *key, "as_of"], order_by=[rows.known_at.desc(), rows.event_at.desc()])
+    return rows.mutate(version=ibis.row_number().over(newest)).filter(ibis._.version == 0).drop("version")
 
 
 def seen(events, instants, *, happened=operator.lt, learned=operator.le):

@@ -14,13 +14,9 @@ import pytest
 from mlflow import MlflowClient
 
 from features.errors import ConfigurationError, DependencyDown
-from features.settings import read_settings
-from features.tables import open_tables
-from features.world import write_world
 from serving.champion import load_champion
 from training.model import FILES, MANIFEST, artefact_hash, load_model, signing_key
 from training.tracking import ARTEFACT, CHAMPION, connect, log_and_register, model_name, versions
-from training.train import train
 
 pytestmark = [
     # ibis 12 still asks pandas 3 for this option.
@@ -62,17 +58,9 @@ def started_in(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    """A generated company of 400 accounts and 18 months, judged at one instant."""
-    folder = tmp_path_factory.mktemp("company")
-    write_world(folder, accounts=400, months=18, seed=3)
-    read = read_settings(folder / "tenure.toml")
-    return replace(read, train=replace(read.train, folds=1, draws=50))
-
-
-@pytest.fixture(scope="module")
-def trained(settings):
-    return train(open_tables(settings, now=NOW), settings, now=NOW, progress=lambda line: None)
+def settings(generated, tmp_path_factory):
+    """Those of the generated company, with a state of its own."""
+    return replace(generated[0], state_dir=tmp_path_factory.mktemp("state") / ".tenure")
 
 
 @pytest.fixture(scope="module")

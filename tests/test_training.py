@@ -15,44 +15,42 @@ from features.build import feature_table
 from features.errors import TooFewChurns
 from features.families import classes, peers
 from features.maturity import maturity, windows_that_work
-from features.settings import LabelSettings, read_settings
+from features.settings import LabelSettings, PolicySettings, TrainSettings, read_settings
 from features.snapshots import Span, data_span
 from features.tables import Tables, open_tables
 from features.world import write_world
-from training.backtest import _losses, _ranked, backtest
+from training.backtest import _losses, backtest
 from training.baselines import BASELINES
 from training.calibration import fit_calibrator
 from training.dataset import build_dataset
 from training.evaluation import evaluate, rolling_predictions
 from training.fit import fit
 from training.intervals import evaluate_rows
+from training.views import with_lists
 
 # ibis 12 still asks pandas 3 for this option.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option:DeprecationWarning")
 
 NOW = datetime(2026, 1, 1)
 DAY = timedelta(days=1)
-SCORES = ["account_id", "as_of", "raw_score", "probability", *BASELINES]
+TOLD = [name for name in BASELINES if name != "health_score"]
+"""The generated company gives itself no scores."""
+SCORES = ["account_id", "as_of", "raw_score", "probability", *TOLD]
 
 
 @pytest.fixture(scope="module")
-def company(tmp_path_factory):
-    """Settings and tables of a generated company of 400 accounts and 18 months."""
-    folder = tmp_path_factory.mktemp("company")
-    write_world(folder, accounts=400, months=18, seed=3)
-    settings = read_settings(folder / "tenure.toml")
-    return settings, open_tables(settings, now=NOW)
+def company(generated):
+    return generated
 
 
 @pytest.fixture(scope="module")
-def dataset(company):
-    settings, tables = company
-    return build_dataset(tables, settings, now=NOW)
+def dataset(trained):
+    return trained.dataset
 
 
 @pytest.fixture(scope="module")
 def evaluation(dataset):
-    return evaluate(dataset, folds=2, seed=7, draws=50)
+    return evaluate(dataset, TrainSettings(folds=2, seed=7, draws=50))
 
 
 @pytest.fixture(scope="module")
@@ -280,10 +278,10 @@ def test_the_model_and_every_baseline_are_judged_on_the_same_rows(dataset, evalu
     rows = evaluation.predictions
 
     assert set(rows.as_of) == {pd.Timestamp(instant) for instant in evaluation.instants}
-    assert rows[["probability", *BASELINES]].notna().all(axis=None)
-    assert rows[["probability", *BASELINES]].min(axis=None) >= 0
-    assert rows[["probability", *BASELINES]].max(axis=None) <= 1
-    assert set(evaluation.baselines) == set(BASELINES)
+    assert rows[["probability", *TOLD]].notna().all(axis=None)
+    assert rows[["probability", *TOLD]].min(axis=None) >= 0
+    assert rows[["probability", *TOLD]].max(axis=None) <= 1
+    assert set(evaluation.baselines) == set(TOLD)
     for name, figures in evaluation.baselines.items():
         assert figures == evaluate_rows(rows, name, draws=50, seed=7)
 
@@ -434,7 +432,7 @@ def test_every_loss_of_a_scored_account_is_told(past, replayed, dataset):
 
 
 def test_a_past_replayed_is_the_same_past(dataset, past, replayed):
-    ranked = _ranked(replayed, 0.1)
+    ranked = with_lists(replayed, PolicySettings(capacity=0.1))
     again = _losses(dataset, ranked, past.lists.as_of.min(), pd.Timestamp(dataset.span.until + DAY))
 
     same(again, past.losses[list(again.columns)])
@@ -481,14 +479,14 @@ def test_a_share_of_a_hundred_accounts_is_that_many(capacity, listed):
     rows = pd.DataFrame({"account_id": [f"a{place:02}" for place in range(100)], "as_of": pd.Timestamp("2024-01-01")})
     rows = rows.assign(probability=np.linspace(0.1, 0.3, 100), raw_score=0.0, mrr=np.nan)
 
-    assert _ranked(rows, capacity).is_listed.sum() == listed
+    assert with_lists(rows, PolicySettings(capacity=capacity)).is_listed.sum() == listed
 
 
 def test_ties_go_by_raw_score_and_then_by_account():
     rows = pd.DataFrame({"account_id": list("dcba"), "as_of": pd.Timestamp("2024-01-01"), "mrr": [2.0, np.nan, 1, 1]})
     rows = rows.assign(probability=[0.1, 0.2, 0.2, 0.2], raw_score=[0.0, 0.0, 0.0, 1.0])
 
-    assert _ranked(rows, 0.5).account_id.tolist() == ["a", "b", "c", "d"]
+    assert with_lists(rows, PolicySettings(capacity=0.5)).account_id.tolist() == ["a", "b", "c", "d"]
 
 
 def test_spans_without_an_instant_have_nothing_to_learn(company):

@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from features.settings import Settings, places
+from features.settings import Settings
 from features.tables import Tables
 from training.dataset import Dataset
 from training.evaluation import rolling_predictions
+from training.views import with_lists
 
 MONTHS = 12
 LOSS_COLUMNS = ("account_id", "name", "decided_at", "mrr", "first_listed", "days_before", "rank", "listed_times")
@@ -61,22 +62,12 @@ def backtest(
     candidates = [instant for instant in dataset.span.instants() if dataset.maturity.can_train_at(instant)]
     instants = candidates[-MONTHS:]
     scored, _ = rolling_predictions(dataset, instants, seed=settings.train.seed, progress=progress)
-    ranked = _ranked(scored, settings.policy.capacity)
+    ranked = with_lists(scored, settings.policy)
     losses = _losses(dataset, ranked, pd.Timestamp(instants[0]), pd.Timestamp(dataset.span.until))
     names = tables["accounts"].group_by("account_id").agg(name=tables["accounts"].name.max()).to_pandas()
     lists = ranked.groupby("as_of").agg(scored=("rank", "size"), listed=("is_listed", "sum")).reset_index()
     lists["hours"] = lists.listed * settings.policy.hours_per_contact
     return Backtest(losses=losses.merge(names, on="account_id", how="left"), lists=lists)
-
-
-def _ranked(scored: pd.DataFrame, capacity: float) -> pd.DataFrame:
-    value = scored.probability * scored.mrr.fillna(1.0)
-    order = scored.assign(value=value).sort_values(
-        ["as_of", "value", "raw_score", "account_id"], ascending=[True, False, False, True]
-    )
-    rank = order.groupby("as_of").cumcount() + 1
-    listed = order.groupby("as_of").account_id.transform("size").map(lambda size: places(size, capacity))
-    return order.assign(rank=rank, is_listed=rank <= listed)
 
 
 def _losses(dataset: Dataset, ranked: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:

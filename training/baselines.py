@@ -41,8 +41,18 @@ def tenure(past: pd.DataFrame, rows: pd.DataFrame, features: tuple[str, ...]) ->
     return _single_fact("tenure_days", past, rows, features)
 
 
+def usage_trend(past: pd.DataFrame, rows: pd.DataFrame, features: tuple[str, ...]) -> Floats:
+    """The share lost in the training rows at a like change of use."""
+    return _single_fact("usage_trend_28v91", past, rows, features)
+
+
+def health_score(past: pd.DataFrame, rows: pd.DataFrame, features: tuple[str, ...]) -> Floats:
+    """The share lost in the training rows at a like score that the company gave itself."""
+    return _single_fact("health_score", past, rows, ("health_score",))
+
+
 def _single_fact(name: str, past: pd.DataFrame, rows: pd.DataFrame, features: tuple[str, ...]) -> Floats:
-    if name not in features or past[name].nunique() < 2:
+    if name not in features or name not in past or past[name].nunique() < 2:
         return prior(past, rows, features)
     bins = KBinsDiscretizer(10, encode="onehot", strategy="quantile", quantile_method="averaged_inverted_cdf")
     pipeline = make_pipeline(SimpleImputer(strategy="constant", fill_value=-1e4), bins, LogisticRegression(C=10.0))
@@ -54,7 +64,24 @@ def _fitted(pipeline: Pipeline, past: pd.DataFrame, rows: pd.DataFrame, names: l
     return np.asarray(pipeline.predict_proba(rows[names])[:, 1])
 
 
-SINGLE_FACTS: Mapping[str, Baseline] = {"prior": prior, "tenure": tenure, "days_to_renewal": days_to_renewal}
+SINGLE_FACTS: Mapping[str, Baseline] = {
+    "prior": prior,
+    "tenure": tenure,
+    "days_to_renewal": days_to_renewal,
+    "usage_trend": usage_trend,
+    "health_score": health_score,
+}
 """Baselines that know one fact of an account at most; a model no better than these has learned nothing."""
 
 BASELINES: Mapping[str, Baseline] = {**SINGLE_FACTS, "logistic": logistic}
+
+
+def told_baselines(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, Baseline]:
+    """The baselines whose fact the company's data tell; the others would repeat the prior."""
+    needs = {"tenure": "tenure_days", "days_to_renewal": "days_to_renewal", "usage_trend": "usage_trend_28v91",
+             "health_score": "health_score"}  # fmt: skip
+    return {
+        name: baseline
+        for name, baseline in BASELINES.items()
+        if name not in needs or (needs[name] in rows and rows[needs[name]].notna().any())
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,14 +18,15 @@ from features.settings import LabelSettings, Settings
 from features.silence import BARRED_BY_SILENCE
 from features.snapshots import Span, data_span
 from features.tables import Tables
+from features.windows import instants_table, known_before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """One row per active account and instant, sorted by instant and account.
 
-    `rows` has account_id, parent_id, as_of, all features that the sources tell, mrr, state, churned (null while
-    immature) and the other outcomes of `labelled`.
+    `rows` has account_id, parent_id, segment, as_of, all features that the sources tell, the company's own
+    health_score, mrr, state, churned (null while immature) and the other outcomes of `labelled`.
     """
 
     rows: pd.DataFrame
@@ -67,6 +69,11 @@ class Dataset:
         """The instant of each labelled row."""
         return self.labelled.as_of
 
+    @property
+    def embargo_days(self) -> int:
+        """Days after an instant until its labels are final: for `EmbargoedTimeSplit`."""
+        return self.maturity.final_after.days
+
     def known_at(self, instant: datetime) -> pd.DataFrame:
         """The rows whose labels were final at `instant`, with the labels known then."""
         past = self.maturity.known_at(instant)[["account_id", "as_of", "churned"]]
@@ -98,7 +105,8 @@ def build_dataset(tables: Tables, settings: Settings, *, now: datetime) -> Datas
     told = tuple(item.name for item in told_features(tables))
     values = feature_table(tables, span.instants(), settings.label).to_pandas()
     rows = values[["account_id", "as_of", *told]].merge(labels.rows, on=["account_id", "as_of"])
-    rows = rows.merge(_parents(tables), on="account_id", how="left").sort_values(["as_of", "account_id"])
+    rows = rows.merge(_described(tables), on="account_id", how="left").sort_values(["as_of", "account_id"])
+    rows = rows.merge(_own_scores(tables, span.instants()), on=["account_id", "as_of"], how="left")
     filled = tuple(name for name in told if rows[name].notna().any() and name not in _barred(settings.label))
     return Dataset(rows=rows.reset_index(drop=True), features=filled, maturity=labels, span=span)
 
@@ -108,6 +116,14 @@ def _barred(label: LabelSettings) -> tuple[str, ...]:
     return BARRED_BY_SILENCE if label.kind == "silence" else ()
 
 
-def _parents(tables: Tables) -> pd.DataFrame:
+def _described(tables: Tables) -> pd.DataFrame:
     accounts = tables["accounts"]
-    return pd.DataFrame(accounts.group_by("account_id").agg(parent_id=accounts.parent_id.max()).to_pandas())
+    described = accounts.group_by("account_id").agg(parent_id=accounts.parent_id.max(), segment=accounts.segment.max())
+    return pd.DataFrame(described.to_pandas())
+
+
+def _own_scores(tables: Tables, instants: Sequence[datetime]) -> pd.DataFrame:
+    """The last score that the company gave each account itself, as known at each instant: a baseline."""
+    seen = known_before(tables["health_scores"], instants_table(tables.backend, instants, name="score_instants"))
+    last = seen.group_by("account_id", "as_of").agg(health_score=seen.score.argmax(seen.event_at))
+    return pd.DataFrame(last.to_pandas())

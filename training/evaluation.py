@@ -7,14 +7,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from training.baselines import BASELINES, SINGLE_FACTS
+from features.settings import PolicySettings, TrainSettings
+from training import metrics, views
+from training.baselines import BASELINES, SINGLE_FACTS, told_baselines
 from training.dataset import Dataset
 from training.fit import Fitted, fit
 from training.intervals import Estimate, ece_noise_floor, evaluate_rows, paired_difference
+from training.learners import Learner, Trees
+from training.views import plain
 
 Progress = Callable[[str], None]
+
+CONTRACT_TIMING = ("days_to_renewal", "days_to_notice_deadline", "renewal_stage_days")
+"""Features that say when a contract can end; without them a model must know more than the calendar."""
+VIEW_DRAWS = 500
+"""Bootstrap draws of the figures by part and segment, where there are many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +40,15 @@ class Evaluation:
     ece_floor: float
     instants: tuple[datetime, ...]
     rounds: int
+    views: Mapping[str, Any]
+    """The figures from other sides, see `training/views.py`."""
 
     @property
     def best_fact(self) -> str:
         """The single fact with the highest AUC."""
-        return max(SINGLE_FACTS, key=lambda name: _auc(self.baselines[name]))
+        return max(
+            (name for name in self.baselines if name in SINGLE_FACTS), key=lambda name: _auc(self.baselines[name])
+        )
 
     def why_no_signal(self) -> str | None:
         """Why the model says nothing that is worth acting on; None where it does.
@@ -62,13 +76,14 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """For JSON: metrics, baselines, warnings."""
         return {
-            "metrics": _plain(self.figures),
-            "baselines": {name: _plain(figures) for name, figures in self.baselines.items()},
+            "metrics": plain(self.figures),
+            "baselines": {name: plain(figures) for name, figures in self.baselines.items()},
             "log_loss_against_prior": self.against_prior.as_dict(),
             "ece_noise_floor": self.ece_floor,
             "instants": [f"{instant:%Y-%m-%d}" for instant in self.instants],
             "rows": len(self.predictions),
             "lost_accounts": int(self.predictions.loc[self.predictions.churned == 1, "account_id"].nunique()),
+            "views": dict(self.views),
             "warnings": self.warnings,
         }
 
@@ -78,22 +93,24 @@ def _auc(figures: Mapping[str, Estimate]) -> float:
     return 0.5 if value is None else value
 
 
-def _plain(figures: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: estimate.as_dict() for name, estimate in figures.items()}
-
-
 def rolling_predictions(
-    dataset: Dataset, instants: Sequence[datetime], *, seed: int, progress: Progress | None = None
+    dataset: Dataset,
+    instants: Sequence[datetime],
+    *,
+    seed: int,
+    learner: Learner | None = None,
+    progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, list[int]]:
     """At each instant the recipe fitted on what was known then, applied to every account active then.
 
-    Returns the rows with `probability`, `raw_score` and a column per baseline, and the number of trees of each fit.
+    Returns the rows with `probability`, `raw_score`, `is_new` (the account was in no row learned from) and a column
+    per baseline, and the number of trees of each fit.
     """
     parts: list[pd.DataFrame] = []
     rounds = []
     for number, instant in enumerate(instants, start=1):
         past, rows = dataset.known_at(instant), dataset.at(instant)
-        fitted = fit(past, dataset.features, seed=seed, earlier=_come_true(parts, dataset, instant))
+        fitted = fit(past, dataset.features, seed=seed, learner=learner, earlier=_come_true(parts, dataset, instant))
         parts.append(_predicted(fitted, past, rows, dataset.features))
         rounds.append(fitted.rounds)
         if progress is not None:
@@ -112,24 +129,95 @@ def _come_true(parts: Sequence[pd.DataFrame], dataset: Dataset, instant: datetim
 
 def _predicted(fitted: Fitted, past: pd.DataFrame, rows: pd.DataFrame, features: tuple[str, ...]) -> pd.DataFrame:
     raw = fitted.raw_scores(rows, features)
-    baselines = {name: baseline(past, rows, features) for name, baseline in BASELINES.items()}
-    kept = rows[["account_id", "parent_id", "as_of", "mrr", "state", "churned", "part", "decided_at", "lost_at"]]
-    return kept.assign(raw_score=raw, probability=fitted.calibrator.probability(raw), **baselines)
+    baselines = {name: told(past, rows, features) for name, told in told_baselines(past, features).items()}
+    kept = rows[
+        ["account_id", "parent_id", "segment", "as_of", "mrr", "state", "churned", "part", "decided_at", "lost_at"]
+    ]
+    return kept.assign(
+        raw_score=raw,
+        probability=fitted.calibrator.probability(raw),
+        is_new=~rows.account_id.isin(past.account_id),
+        **baselines,
+    )
 
 
-def evaluate(dataset: Dataset, *, folds: int, seed: int, draws: int, progress: Progress | None = None) -> Evaluation:
-    """Judge the recipe at the latest `folds` instants that allow it."""
-    instants = dataset.maturity.folds()[-folds:]
-    predictions, rounds = rolling_predictions(dataset, instants, seed=seed, progress=progress)
+def evaluate(
+    dataset: Dataset,
+    options: TrainSettings,
+    *,
+    policy: PolicySettings | None = None,
+    learner: Learner | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge the recipe at the latest instants that allow it."""
+    learner, seed, draws = learner or Trees(), options.seed, options.draws
+    instants = dataset.maturity.folds()[-options.folds :]
+    predictions, rounds = rolling_predictions(dataset, instants, seed=seed, learner=learner, progress=progress)
     judged = predictions[predictions.state == "labelled"].assign(churned=lambda rows: rows.churned.astype(int))
+    trees = sorted(rounds)[len(rounds) // 2]
     if progress is not None:
         progress(f"intervals from {draws} bootstrap draws over accounts")
+    names = [name for name in BASELINES if name in judged and judged[name].notna().all()]
     return Evaluation(
         predictions=judged,
         figures=evaluate_rows(judged, "probability", draws=draws, seed=seed),
-        baselines={name: evaluate_rows(judged, name, draws=draws, seed=seed) for name in BASELINES},
+        baselines={name: evaluate_rows(judged, name, draws=draws, seed=seed) for name in names},
         against_prior=paired_difference(judged, "probability", "prior", "log_loss", draws=draws, seed=seed),
         ece_floor=ece_noise_floor(judged.probability.to_numpy(), seed=seed),
         instants=tuple(instants),
-        rounds=sorted(rounds)[len(rounds) // 2],
+        rounds=trees,
+        views=_views(judged, policy or PolicySettings(), draws=min(draws, VIEW_DRAWS), seed=seed)
+        | _counterparts(dataset, judged, instants, learner=learner, rounds=trees, seed=seed),
     )
+
+
+def _views(judged: pd.DataFrame, policy: PolicySettings, *, draws: int, seed: int) -> dict[str, Any]:
+    return {
+        "parts": views.by_part(judged, draws=draws, seed=seed),
+        "new_accounts": views.judged(judged[judged.is_new], draws=draws, seed=seed),
+        "segments": views.by_segment(judged, draws=draws, seed=seed),
+        "instants": views.by_instant(judged),
+        "capacity": views.at_capacity(judged, policy, draws=draws, seed=seed),
+        "days_of_notice": views.days_of_notice(judged, policy),
+        "money": views.in_money(judged, policy),
+    }
+
+
+def _counterparts(
+    dataset: Dataset, judged: pd.DataFrame, instants: Sequence[datetime], *, learner: Learner, rounds: int, seed: int
+) -> dict[str, Any]:
+    """AUC of what the model is not: one that cannot see contract dates, and one judged on a random split."""
+    blind = tuple(name for name in dataset.features if name not in CONTRACT_TIMING)
+    parts = []
+    for instant in instants:
+        past, rows = dataset.known_at(instant), dataset.at(instant)
+        rows = rows[rows.state == "labelled"]
+        raw = _raw_scores(learner, past, rows, blind, rounds=rounds, seed=seed)
+        parts.append(rows[["account_id", "parent_id", "as_of", "churned"]].assign(raw_score=raw))
+    found: dict[str, Any] = {}
+    if len(blind) < len(dataset.features):
+        figures = evaluate_rows(pd.concat(parts), "raw_score", draws=VIEW_DRAWS, seed=seed)
+        found["without_contract_timing"] = plain({name: figures[name] for name in ("auc", "auc_pr", "lift_10")})
+    found["optimism"] = _optimism(dataset, judged, learner=learner, rounds=rounds, seed=seed)
+    return found
+
+
+def _optimism(
+    dataset: Dataset, judged: pd.DataFrame, *, learner: Learner, rounds: int, seed: int
+) -> dict[str, float | None]:
+    """What a random split of the same rows would have claimed, which learns from the very accounts it judges."""
+    rows = dataset.labelled
+    held = np.random.default_rng(seed).random(len(rows)) < 0.25
+    raw = _raw_scores(learner, rows[~held], rows[held], dataset.features, rounds=rounds, seed=seed)
+    in_random = metrics.roc_auc(rows[held].churned.astype(int), raw)
+    in_time = metrics.roc_auc(judged.churned, judged.raw_score)
+    gap = None if in_random is None or in_time is None else in_random - in_time
+    return {"random_split_auc": in_random, "later_in_time_auc": in_time, "optimism": gap}
+
+
+def _raw_scores(
+    learner: Learner, past: pd.DataFrame, rows: pd.DataFrame, names: tuple[str, ...], *, rounds: int, seed: int
+) -> np.ndarray:
+    matrix, churned = past.loc[:, list(names)].to_numpy(np.float64), past.churned.to_numpy(np.int8)
+    learned = learner.learn(matrix, churned, names, seed=seed, rounds=rounds)
+    return learned.raw_scores(rows.loc[:, list(names)].to_numpy(np.float64))

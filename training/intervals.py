@@ -106,6 +106,27 @@ def ece_noise_floor(probability: ArrayLike, *, draws: int = 1000, seed: int = 0)
     return float(np.quantile(np.concatenate(errors), 0.95))
 
 
+def parents_of(rows: pd.DataFrame) -> NDArray[np.intp]:
+    """The number of each row's parent, (n_rows,): the account itself where it stands alone."""
+    # Parents are accounts too: an account that is the parent of others is drawn with them.
+    parents = rows["parent_id"].astype("object").fillna(rows["account_id"]).astype(str)
+    return np.asarray(pd.factorize(parents, sort=True)[0])  # sorted, so that the order of rows changes no draw
+
+
+def drawn_sums(rows: pd.DataFrame, values: Mapping[str, ArrayLike], *, draws: int, seed: int) -> dict[str, Vector]:
+    """Sums of columns over the rows, in each draw of parents: (draws,) each.
+
+    Parameters
+    ----------
+    values : name → (n_rows,) of float
+    """
+    parent = parents_of(rows)
+    sums = np.column_stack([np.bincount(parent, np.asarray(value, dtype=float)) for value in values.values()])
+    rng = np.random.default_rng(seed)
+    parts = [rng.poisson(1.0, (size, len(sums))) @ sums for size in _chunks(draws, len(sums))]
+    return dict(zip(values, np.concatenate(parts).T, strict=True))
+
+
 @dataclass(frozen=True)
 class _Sample:
     """Rows that are judged together, by falling score, (n_rows,) each."""
@@ -149,9 +170,7 @@ def _estimates(
 
 
 def _sample(rows: pd.DataFrame, column: str) -> _Sample:
-    # Parents are accounts too: an account that is the parent of others is drawn with them.
-    parents = rows["parent_id"].astype("object").fillna(rows["account_id"]).astype(str)
-    parent, _ = pd.factorize(parents, sort=True)  # sorted, so that the order of rows changes no draw
+    parent = parents_of(rows)
     instant, _ = pd.factorize(rows["as_of"], sort=True)
     lost = rows["churned"].to_numpy(dtype=float, na_value=np.nan)
     score = rows[column].to_numpy(dtype=float, na_value=np.nan)

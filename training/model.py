@@ -29,6 +29,7 @@ from lightgbm import Booster
 
 from features.errors import ConfigurationError
 from training.calibration import Calibrator
+from training.trial import try_out
 
 Floats = npt.NDArray[np.float64]
 
@@ -169,6 +170,20 @@ def artefact_hash(folder: Path) -> str:
     return hashlib.sha256(_json(json.loads((folder / MANIFEST).read_bytes())["files"])).hexdigest()
 
 
+def load_tried_model(folder: Path, state_dir: Path) -> ChurnModel:
+    """`load_model` with the company's key, after the model was once loaded in a child process.
+
+    Raises
+    ------
+    ConfigurationError
+        As `load_model`, or loading it does harm.
+    """
+    key = signing_key(state_dir)
+    _verified(folder, key)
+    try_out(folder, state_dir, artefact_hash(folder))
+    return load_model(folder, key)
+
+
 def signing_key(state_dir: Path) -> bytes:
     """`TENURE_SIGNING_KEY`, else a key made once beside the state, readable by its owner alone."""
     if given := os.environ.get("TENURE_SIGNING_KEY"):
@@ -205,6 +220,7 @@ def golden_rows(rows: pd.DataFrame, booster: Booster, features: Sequence[str]) -
 
 
 def _verified(folder: Path, key: bytes | None) -> dict[str, bytes]:
+    _refuse_strangers(folder)
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         contents = {name: (folder / name).read_bytes() for name in FILES}
@@ -225,6 +241,19 @@ def _verified(folder: Path, key: bytes | None) -> dict[str, bytes]:
             "Set TENURE_SIGNING_KEY to the key it was trained with, or train again."
         )
     return contents
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Nothing may lie beside the files of an artefact, and none may be a link: nobody asked for it or signed it."""
+    known = {MANIFEST, *FILES}
+    strange = sorted(
+        path.name for path in folder.glob("*") if path.name not in known or not path.is_file() or path.is_symlink()
+    )
+    if strange or folder.is_symlink():
+        raise ConfigurationError(
+            f"The model in {folder} must hold plain files {sorted(known)} and nothing else; found {strange[:5]}. "
+            "It was not made by `tenure train`: delete it, train again or roll back."
+        )
 
 
 def _signature(hashes: Mapping[str, str], key: bytes) -> str:

@@ -7,6 +7,7 @@ nothing to draw, the figure holds the reason as text.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,29 @@ def lift_plot(rows: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     headline = f"{first}: the top 10 % of the list holds {_percent(found)} of the lost accounts"
     lost, instants = int(_numbers(rows, "churned").sum()), rows["as_of"].nunique()
     _title(axes, headline, f"Lost accounts: {lost:,}, instants: {instants}; the steeper at the left, the better")
+    return figure
+
+
+def profit_plot(money: Mapping[str, Any]) -> Figure:
+    """Expected profit per account of contacting the top of the list, from `views.in_money`."""
+    if money["empb"] is None:
+        return _only_text(str(money["reason"]))
+    figure = _figure(height=4.6)
+    axes = figure.subplots()
+    shares, profit = money["curve"]["share"], money["curve"]["profit"]
+    axes.plot(shares, profit, color=MODEL, linewidth=2.4)
+    axes.axhline(0, color=FAINT, linewidth=1)
+    axes.plot(money["best_share"], money["empb"], "o", color=MODEL, markersize=7)
+    axes.set(xlim=(0, 1), xlabel="Accounts contacted, by falling score (%)", ylabel="Profit per account (money)")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    axes.grid(color="#eeeeee")
+    terms = money["assumed"]
+    _title(
+        axes,
+        f"At best {money['empb']:,.0f} per account, contacting {_percent(money['best_share'])} of them",
+        f"assumed: {_percent(terms['gamma'])} of the contacted stay, the offer is {_percent(terms['delta'])} of a "
+        f"year, a contact costs {terms['contact_cost']:g}",
+    )
     return figure
 
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from features.settings import Settings
 from features.tables import Tables
-from training.tracking import Registered, log_and_register
-from training.train import Progress, Trained, figures_table, train
+from training.card import figures_table, told_views
+from training.classifier import ChurnClassifier
+from training.dataset import build_dataset
+from training.evaluation import Evaluation, evaluate
+from training.flat import flat_settings, read_table, scored, train_table
+from training.learners import Estimator, Learner, Trees
+from training.tracking import Registered, load_version, log_and_register
+from training.train import Progress, Trained, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,39 +29,112 @@ class TrainingRun:
     trained: Trained
     registered: Registered
 
+    @property
+    def evaluation(self) -> Evaluation:
+        """The figures it was judged by."""
+        return self.trained.evaluation
+
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        judged = self.trained.evaluation.as_dict()
+        """For JSON; `version` is None where nothing could be registered."""
         return {
             "version": self.registered.version,
             "alias": self.registered.alias,
             "run_id": self.registered.run_id,
             "artefact": self.registered.artefact,
-            **judged,
+            **self.evaluation.as_dict(),
+            "leakage": self.trained.audit.faults,
         }
 
     def text(self) -> str:
         """The figures beside the baselines, and the version."""
-        evaluation = self.trained.evaluation
-        first, last = evaluation.instants[0], evaluation.instants[-1]
-        verdict = [f"Warning: {warning}." for warning in evaluation.warnings]
-        return "\n".join(
-            [
-                f"Judged at {len(evaluation.instants)} later instants, {first:%Y-%m-%d} to {last:%Y-%m-%d}, each time "
-                "knowing only what was known then; 95 % intervals over accounts:",
-                *figures_table(evaluation),
-                *verdict,
-                f"Version {self.registered.version} is the {self.registered.alias}.",
-            ]
-        )
+        version, alias = self.registered.version, self.registered.alias
+        lines = [
+            _heading(self.evaluation),
+            *figures_table(self.evaluation),
+            *told_views(self.evaluation.views),
+            *(f"Warning: {warning}." for warning in self.evaluation.warnings),
+            *(f"The gate would refuse it: {fault}." for fault in self.trained.audit.faults),
+            f"Version {version} is the {alias}." if version else "Logged, not registered: an artefact holds no code.",
+        ]
+        return "\n".join(lines)
 
 
 def train_and_register(
-    tables: Tables, settings: Settings, options: Mapping[str, int | None], *, now: datetime, progress: Progress
+    tables: Tables,
+    settings: Settings,
+    options: Mapping[str, int | None],
+    *,
+    now: datetime,
+    estimator: Any = None,
+    progress: Progress,
 ) -> TrainingRun:
-    """Train with `[train]` of tenure.toml, changed by the `options` that are given, and register the version."""
+    """Train with `[train]` of tenure.toml, changed by the `options` that are given, and register the version.
+
+    An `estimator` that is no boosted trees of ours is judged and logged, and not registered.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     chosen = replace(settings, train=replace(settings.train, **given))
-    trained = train(tables, chosen, now=now, progress=progress)
-    progress("logging the run and registering the version in MLflow")
+    trained = train(tables, chosen, now=now, learner=learner_of(estimator), progress=progress)
+    progress("logging the run in MLflow")
     return TrainingRun(trained=trained, registered=log_and_register(trained, chosen))
+
+
+def train_on_table(
+    path: Path, settings: Settings | None, columns: Mapping[str, str | None], options: Mapping[str, int | None], *,
+    progress: Progress,
+) -> tuple[TrainingRun, pd.DataFrame]:  # fmt: skip
+    """Train on a ready-made table of features, register the version under the table's name, and score every row."""
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen = flat_settings(path, settings)
+    chosen = replace(chosen, train=replace(chosen.train, **given))
+    label = str(columns["label"])
+    table = read_table(path, id_column=columns["id"], label_column=label, time_column=columns["time"])
+    for column in table.left_out:
+        progress(f"left out: {column}")
+    trained = train_table(table, chosen, progress=progress)
+    run = TrainingRun(trained=trained, registered=log_and_register(trained, chosen, name=f"tenure-table-{table.name}"))
+    return run, scored(table, trained)
+
+
+def learner_of(estimator: Any) -> Learner:
+    """The way to learn that an estimator stands for."""
+    if estimator is None:
+        return Trees()
+    if isinstance(estimator, ChurnClassifier):
+        return estimator.trees()
+    return Estimator(estimator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A registered version's recipe on the data of today."""
+
+    version: str
+    evaluation: Evaluation
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"version": self.version, **self.evaluation.as_dict()}
+
+    def text(self) -> str:
+        """The figures beside the baselines."""
+        return "\n".join(
+            [_heading(self.evaluation), *figures_table(self.evaluation), *told_views(self.evaluation.views)]
+        )
+
+
+def evaluated(tables: Tables, settings: Settings, version: str, *, now: datetime, progress: Progress) -> Judged:
+    """Fit the recipe of `version` at every fold that the data of today allow, and judge it there."""
+    model = load_version(settings, version)
+    dataset = replace(build_dataset(tables, settings, now=now), features=model.features)
+    learner = Trees(dict(model.evaluation["recipe"]["parameters"]))
+    judged = evaluate(dataset, settings.train, policy=settings.policy, learner=learner, progress=progress)
+    return Judged(version=version, evaluation=judged)
+
+
+def _heading(evaluation: Evaluation) -> str:
+    first, last = evaluation.instants[0], evaluation.instants[-1]
+    return (
+        f"Judged at {len(evaluation.instants)} later instants, {first:%Y-%m-%d} to {last:%Y-%m-%d}, each time knowing "
+        "only what was known then; 95 % intervals over accounts:"
+    )

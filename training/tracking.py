@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -22,28 +23,29 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
-from features.errors import DependencyDown
+from features.errors import ConfigurationError, DependencyDown
 from features.settings import Settings
 from training.evaluation import Evaluation
-from training.model import artefact_hash, save_model, signing_key
-from training.plots import calibration_plot, lift_plot
+from training.model import ChurnModel, artefact_hash, load_tried_model, save_model, signing_key
+from training.plots import calibration_plot, lift_plot, profit_plot
 from training.train import Trained
 
 EXPERIMENT = "tenure"
 MODEL_NAME = "tenure-churn"
 ARTEFACT = "artefact"
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 _REQUIREMENTS = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """A version in the registry."""
+    """A run, and the version in the registry that it gave."""
 
-    version: str
-    alias: str
+    version: str | None
+    """None where the model is no boosted trees: it was logged alone."""
+    alias: str | None
     run_id: str
-    artefact: str
+    artefact: str | None
     """sha256 of the artefact."""
 
 
@@ -62,19 +64,21 @@ def connect(settings: Settings) -> MlflowClient:
     return MlflowClient()
 
 
-def log_and_register(trained: Trained, settings: Settings) -> Registered:
-    """Log one run with everything a reader needs to judge it, and register its model.
+def log_and_register(trained: Trained, settings: Settings, *, name: str | None = None) -> Registered:
+    """Log one run with everything a reader needs to judge it, and register its model, by default as `model_name()`.
 
-    The first version becomes champion, every later one challenger.
+    The first version that the leakage gate lets pass becomes champion, every other one challenger.
     """
     try:
         client = connect(settings)
         _choose_experiment(client, settings)
-        with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
+        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
+            _log_run(trained, settings)
+            if trained.model is None:
+                return Registered(version=None, alias=None, run_id=run.info.run_id, artefact=None)
             artefact = Path(folder) / ARTEFACT
             save_model(trained.model, artefact, signing_key(settings.state_dir))
-            _log_run(trained, settings, artefact)
-            return _register(client, trained, artefact)
+            return _register(client, trained, trained.model, artefact, name=name or model_name())
     except MlflowException as error:
         raise DependencyDown(
             f"MLflow must answer at {mlflow.get_tracking_uri()}; {str(error).splitlines()[0]}. "
@@ -92,21 +96,26 @@ def _choose_experiment(client: MlflowClient, settings: Settings) -> None:
     mlflow.set_experiment(name)
 
 
-def _log_run(trained: Trained, settings: Settings, artefact: Path) -> None:
-    evaluation = trained.evaluation
+def _log_run(trained: Trained, settings: Settings) -> None:
+    evaluation, audit = trained.evaluation, trained.audit
     mlflow.log_params({**asdict(settings.label), **asdict(settings.train), "trees": evaluation.rounds})
     mlflow.set_tags(
         {
-            "data": trained.dataset.identity,
-            "catalogue": trained.model.catalogue,
-            "artefact": artefact_hash(artefact),
-            "no_signal": str(trained.model.no_signal).lower(),
+            **audit.hashes,
+            "recipe": trained.recipe["kind"],
+            "leakage": audit.verdict[:5000],
+            "no_signal": str(evaluation.why_no_signal() is not None).lower(),
         }
     )
     mlflow.log_metrics(_flat(evaluation))
+    for step, figures in enumerate(evaluation.views["instants"].values()):
+        told = {f"fold.{name}": value for name, value in figures.items() if value is not None}
+        mlflow.log_metrics(told, step=step)
     mlflow.log_dict(evaluation.as_dict(), "evaluation.json")
-    mlflow.log_dict(dict(trained.model.certificate), "certificate.json")
-    mlflow.log_text(trained.model.card, "card.md")
+    mlflow.log_dict(audit.as_dict(), "certificate.json")
+    mlflow.log_dict({"features": trained.described}, "features.json")
+    mlflow.log_text(trained.card, "card.md")
+    mlflow.log_figure(profit_plot(evaluation.views["money"]), "plots/profit.png")
     mlflow.log_figure(calibration_plot(evaluation.predictions), "plots/calibration.png")
     curves = {"model": "probability", **{name: name for name in evaluation.baselines}}
     mlflow.log_figure(lift_plot(evaluation.predictions, curves), "plots/lift.png")
@@ -125,14 +134,13 @@ def _flat(evaluation: Evaluation) -> dict[str, float]:
     return flat
 
 
-def _register(client: MlflowClient, trained: Trained, artefact: Path) -> Registered:
-    name = model_name()
-    example = pd.DataFrame(trained.model.golden[list(trained.model.features)].head(3))
+def _register(client: MlflowClient, trained: Trained, model: ChurnModel, artefact: Path, *, name: str) -> Registered:
+    example = pd.DataFrame(model.golden[list(model.features)].head(3))
     logged = mlflow.pyfunc.log_model(
         name="model",
         python_model=str(Path(__file__).with_name("mlflow_model.py")),
         artifacts={ARTEFACT: str(artefact)},
-        signature=_signature(trained.model.features),
+        signature=_signature(model.features),
         input_example=example,
         pip_requirements=[f"{package}=={installed(package)}" for package in _REQUIREMENTS],
     )
@@ -140,9 +148,11 @@ def _register(client: MlflowClient, trained: Trained, artefact: Path) -> Registe
         client.create_registered_model(name)
     created = client.create_model_version(name, logged.model_uri, run_id=logged.run_id)
     # By the alias, not by the count: a first registration that broke off left a name without a champion.
-    alias = CHALLENGER if CHAMPION in client.get_registered_model(name).aliases else CHAMPION
+    is_first = CHAMPION not in client.get_registered_model(name).aliases
+    alias = CHAMPION if is_first and not trained.audit.faults else CHALLENGER
     client.set_registered_model_alias(name, alias, created.version)
     digest = artefact_hash(artefact)
+    client.set_tag(logged.run_id, "artefact", digest)
     client.set_model_version_tag(name, created.version, "artefact", digest)
     return Registered(version=str(created.version), alias=alias, run_id=logged.run_id, artefact=digest)
 
@@ -174,3 +184,50 @@ def versions(settings: Settings) -> list[dict[str, str]]:
         }
         for item in found
     ]
+
+
+def aliases(settings: Settings) -> dict[str, str]:
+    """Alias → version, of the registered model; none where nothing was registered."""
+    client = connect(settings)
+    name = model_name()
+    if not _exists(client, name):
+        return {}
+    return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+
+
+def load_version(settings: Settings, version: str) -> ChurnModel:
+    """The model of a version, verified before it is parsed.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such version, or its artefact is not what was signed.
+    """
+    client = connect(settings)
+    name = model_name()
+    try:
+        client.get_model_version(name, version)
+    except MlflowException as error:
+        known = [item["version"] for item in versions(settings)]
+        raise ConfigurationError(
+            f"Version '{version}' must be registered as {name}; found versions {known}. `tenure models` lists them."
+        ) from error
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}")) / "artifacts" / ARTEFACT
+    return load_tried_model(folder, settings.state_dir)
+
+
+def move_aliases(settings: Settings, moves: Mapping[str, str | None]) -> None:
+    """Set each alias to a version, or take it away where the version is None."""
+    client = connect(settings)
+    for alias, version in moves.items():
+        if version is None:
+            client.delete_registered_model_alias(model_name(), alias)
+        else:
+            client.set_registered_model_alias(model_name(), alias, version)
+
+
+def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> None:
+    """Tags that a reader of the registry sees beside a version."""
+    client = connect(settings)
+    for name, value in tags.items():
+        client.set_model_version_tag(model_name(), version, name, value)

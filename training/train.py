@@ -5,33 +5,64 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Protocol
 
 import pandas as pd
 
-from features.catalogue import FEATURES, catalogue_hash
-from features.certificate import Certificate, certify
+from features.catalogue import FEATURES, catalogue_hash, catalogue_rows
+from features.certificate import certify
 from features.settings import Settings
 from features.tables import Tables
+from training.audit import Audit, audited
+from training.card import card
 from training.dataset import Dataset, build_dataset
 from training.evaluation import Evaluation, evaluate
 from training.fit import fit
-from training.intervals import Estimate
+from training.learners import Learner, Trees
 from training.model import ChurnModel, golden_rows
 
 Progress = Callable[[str], None]
+
+
+class Learned(Protocol):
+    """What a model was learned from."""
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """With account_id, as_of and the features."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Those learned from."""
+
+    @property
+    def identity(self) -> str:
+        """sha256 of the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a run produced; nothing of it is stored yet."""
 
-    model: ChurnModel
+    model: ChurnModel | None
+    """None where an estimator learned that is no boosted trees: an artefact holds no code."""
+    card: str
     evaluation: Evaluation
-    dataset: Dataset
+    dataset: Learned
+    audit: Audit
+    recipe: Mapping[str, Any]
+    """How the model learned, in plain values."""
+
+    @property
+    def described(self) -> list[dict[str, Any]]:
+        """What each feature means, where tenure made it."""
+        return [row for row in catalogue_rows() if row["name"] in self.dataset.features]
 
 
-def train(tables: Tables, settings: Settings, *, now: datetime, progress: Progress) -> Trained:
-    """Judge the recipe on later months, then fit it on everything whose label is final.
+def train(
+    tables: Tables, settings: Settings, *, now: datetime, learner: Learner | None = None, progress: Progress
+) -> Trained:
+    """Judge the recipe on later months, look for leaks, then fit it on everything whose label is final.
 
     Raises
     ------
@@ -47,77 +78,62 @@ def train(tables: Tables, settings: Settings, *, now: datetime, progress: Progre
     certificate = certify(tables, settings, as_of=dataset.span.instants()[-1])
     certificate.refuse_leaks()
     progress(certificate.verdict)
-    options = settings.train
-    evaluation = evaluate(dataset, folds=options.folds, seed=options.seed, draws=options.draws, progress=progress)
+    evaluation = evaluate(dataset, settings.train, policy=settings.policy, learner=learner, progress=progress)
+    progress("looking for features that know too much")
+    audit = audited(dataset, evaluation, certificate, tables, settings, learner=learner)
+    progress(audit.verdict)
+    return finish(dataset, evaluation, audit, settings, learner=learner, progress=progress)
+
+
+def finish(
+    dataset: Dataset,
+    evaluation: Evaluation,
+    audit: Audit,
+    settings: Settings,
+    *,
+    learner: Learner | None = None,
+    progress: Progress,
+) -> Trained:
+    """Fit the judged recipe on all rows whose label is final."""
     progress("final fit on all mature rows")
     rows = dataset.rows[dataset.rows.state == "labelled"].assign(churned=lambda frame: frame.churned.astype(int))
-    fitted = fit(rows, dataset.features, seed=options.seed, earlier=evaluation.predictions, rounds=evaluation.rounds)
-    model = ChurnModel(
-        booster=fitted.booster,
-        features=dataset.features,
-        calibrator=fitted.calibrator,
-        base_rate=float(rows.churned.mean()),
-        no_signal=evaluation.why_no_signal() is not None,
-        horizon_days=settings.label.horizon_days,
-        catalogue=catalogue_hash(item for item in FEATURES if item.name in dataset.features),
-        typical=_medians(rows, dataset.features),
-        golden=golden_rows(rows, fitted.booster, dataset.features),
-        evaluation=evaluation.as_dict(),
-        certificate=certificate.as_dict(),
-        card=card(dataset, evaluation, certificate, settings, calibrated_on=fitted.calibrated_on),
+    fitted = fit(
+        rows,
+        dataset.features,
+        seed=settings.train.seed,
+        learner=learner,
+        earlier=evaluation.predictions,
+        rounds=evaluation.rounds,
     )
-    return Trained(model=model, evaluation=evaluation, dataset=dataset)
+    told = card(dataset, evaluation, audit, settings, calibrated_on=fitted.calibrated_on)
+    booster = fitted.learned.booster
+    recipe = {**(learner or Trees()).recipe, "features": list(dataset.features)}
+    model = (
+        None
+        if booster is None
+        else ChurnModel(
+            booster=booster,
+            features=dataset.features,
+            calibrator=fitted.calibrator,
+            base_rate=float(rows.churned.mean()),
+            no_signal=evaluation.why_no_signal() is not None,
+            horizon_days=settings.label.horizon_days,
+            catalogue=catalogue_hash(item for item in FEATURES if item.name in dataset.features),
+            typical=medians(rows, dataset.features),
+            golden=golden_rows(rows, booster, dataset.features),
+            evaluation=evaluation.as_dict()
+            | {
+                "recipe": recipe,
+                "learned_until": f"{rows.as_of.max():%Y-%m-%d}",
+            },
+            certificate=audit.as_dict(),
+            card=told,
+        )
+    )
+    return Trained(model=model, card=told, evaluation=evaluation, dataset=dataset, audit=audit, recipe=recipe)
 
 
-def _medians(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, float | None]:
+def medians(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, float | None]:
+    """The median of each feature, None where it is always missing: what reasons call typical."""
     medians = rows.loc[:, list(features)].median()
     return {str(name): None if pd.isna(value) else float(value) for name, value in medians.items()}
-
-
-def card(
-    dataset: Dataset, evaluation: Evaluation, certificate: Certificate, settings: Settings, *, calibrated_on: str
-) -> str:
-    """The model card: what it predicts, from what, how well, and what it must not be used for."""
-    label = settings.label
-    lines = [
-        "# Churn model",
-        "",
-        f"Probability that an account {label.loss} within {label.horizon_days} days of the scored instant.",
-        "",
-        f"- Learned from {len(dataset.maturity.mature):,} snapshots of accounts, {dataset.maturity.lost} of them lost; "
-        f"data {dataset.identity[:16]}.",
-        f"- Calibrated on {calibrated_on}.",
-        f"- Leakage, tried with rows planted around {certificate.as_of:%Y-%m-%d}: {certificate.verdict}.",
-        f"- Judged at {len(evaluation.instants)} later instants, {evaluation.instants[0]:%Y-%m-%d} to "
-        f"{evaluation.instants[-1]:%Y-%m-%d}, each time on a model that knew only what was known then. The figures are "
-        "those of these refits; the registered model is fitted once more on all mature rows.",
-        *(f"- Warning: {warning}." for warning in evaluation.warnings),
-        "",
-        *figures_table(evaluation),
-        "",
-        f"Features: {', '.join(dataset.features)}.",
-        "",
-        "Not for: deciding terms, prices or service of an account, or judging a person.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def figures_table(evaluation: Evaluation) -> list[str]:
-    """The figures of the model and its baselines as the aligned lines of a Markdown table."""
-    columns: Mapping[str, Mapping[str, Estimate]] = {"model": evaluation.figures, **evaluation.baselines}
-    rows = [["", *columns]]
-    rows += [[name, *(shown(figures[name]) for figures in columns.values())] for name in evaluation.figures]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
-
-
-def shown(estimate: Estimate) -> str:
-    """A figure with its 95 % interval, or a dash where it has no value."""
-    if estimate.value is None:
-        return "–"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"

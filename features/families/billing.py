@@ -13,7 +13,7 @@ from features.examples import example
 from features.family import Family, Feature, Measure, exact, ratio
 from features.kaplan_meier import km_median
 from features.tables import Tables
-from features.windows import age_days, known_before, known_outcome, masked, newest_version
+from features.windows import age_days, known_before, known_outcome, masked, newest_before
 
 HALF_YEAR = 182
 SECONDS_A_DAY = 86_400
@@ -21,7 +21,7 @@ SECONDS_A_DAY = 86_400
 
 def _invoices(tables: Tables, instants: ir.Table) -> ir.Table:
     """Each invoice in the version known at the instant; `overdue_days` is missing where nothing is overdue."""
-    known = newest_version(known_before(tables["invoices"], instants), "invoice_id")
+    known = newest_before(tables["invoices"], instants, "invoice_id")
     known = known.filter(known.amount > 0)
     # Whatever date of payment comes later must not take back that it was paid ahead.
     paid_at = ibis.ifelse(known.prepaid.fill_null(False), known.issued_at, known.paid_at)

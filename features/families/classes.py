@@ -16,7 +16,7 @@ from features.families.revenue import mrr_spells
 from features.family import Family, Feature, Measure, exact, flag
 from features.snapshots import contracts_known
 from features.tables import Tables
-from features.windows import known_before, newest_version
+from features.windows import newest_before
 
 ABC, XYZ = ("A", "B", "C"), ("X", "Y", "Z")
 YEAR_DAYS = 364
@@ -64,7 +64,7 @@ def _revenue(tables: Tables, instants: ir.Table) -> ir.Table:
 
 
 def _invoiced(tables: Tables, instants: ir.Table) -> ir.Table:
-    seen = newest_version(known_before(tables["invoices"], instants, within_days=YEAR_DAYS), "invoice_id")
+    seen = newest_before(tables["invoices"], instants, "invoice_id", within_days=YEAR_DAYS)
     return seen.group_by("account_id", "as_of").agg(revenue=exact(seen.amount).sum())
 
 

@@ -15,7 +15,7 @@ from features.examples import example
 from features.families.versions import last_delivery
 from features.family import Family, Feature, Measure, flag, ratio
 from features.tables import Tables
-from features.windows import known_before, known_outcome, newest_version
+from features.windows import known_before, known_outcome, newest_before
 
 NO_ANSWER_DAYS = 14
 """An invitation so many days old and unanswered counts as no answer."""
@@ -76,7 +76,7 @@ def _relationship(tables: Tables, instants: ir.Table) -> ir.Table:
 
 
 def _deciders(tables: Tables, instants: ir.Table) -> ir.Table:
-    contact = newest_version(known_before(tables["contacts"], instants), "contact_id")
+    contact = newest_before(tables["contacts"], instants, "contact_id")
     decider = contact.filter(contact.is_decision_maker.fill_null(False))
     return decider.select("account_id", "contact_id", "as_of", is_decider=ibis.literal(1))
 

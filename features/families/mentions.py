@@ -12,7 +12,7 @@ from features.examples import example
 from features.families.engagement import one, plain
 from features.family import Family, Feature
 from features.tables import Tables
-from features.windows import known_before, newest_version
+from features.windows import known_before, newest_before
 
 MENTION_DAYS = 91
 COMPETITOR_WORDS = ("competitor", "competing product", "rival", "alternative", "switch to", "switching to")
@@ -26,7 +26,7 @@ PRICE_WORDS = (
 def _mentions(tables: Tables, instants: ir.Table) -> ir.Table:
     """Touches, tickets and answers beside instants, with 1 in `competitor` or `price` where they speak of it."""
     touches = known_before(tables["touches"], instants, within_days=MENTION_DAYS)
-    tickets = newest_version(known_before(tables["tickets"], instants), "ticket_id")
+    tickets = newest_before(tables["tickets"], instants, "ticket_id")
     answers = tables["surveys"].filter(ibis._.responded_at.notnull() & ~ibis._.is_anonymous.fill_null(False))
     known_at = ibis.greatest(answers.known_at, answers.responded_at)
     comments = known_before(

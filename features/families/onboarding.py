@@ -13,14 +13,14 @@ from features.examples import example
 from features.families.value import starts
 from features.family import Family, Feature, Measure, ratio
 from features.tables import Tables
-from features.windows import age_days, known_before, known_outcome, newest_version
+from features.windows import age_days, known_before, known_outcome, newest_before
 
 ONBOARDING_DAYS = 90
 _POST_SALE_DAYS = 60
 
 
 def _steps(tables: Tables, instants: ir.Table) -> ir.Table:
-    latest = newest_version(known_before(tables["milestones"].rename(milestone="step"), instants), "milestone")
+    latest = newest_before(tables["milestones"].rename(milestone="step"), instants, "milestone")
     done_at = known_outcome(latest.completed_at, latest.as_of)
     is_required = latest.required.fill_null(True)
     is_open = is_required & done_at.isnull()

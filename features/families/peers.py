@@ -14,7 +14,7 @@ from features.family import Family, Feature, Measure, exact, ratio
 from features.kaplan_meier import km_median
 from features.snapshots import contracts_known
 from features.tables import Tables
-from features.windows import beside, known_before, known_outcome, newest_version
+from features.windows import beside, known_outcome, newest_before
 
 LEAST_PEERS = 20
 GRACE_DAYS = 30
@@ -24,12 +24,12 @@ _OPEN = "9000-01-01"
 
 def _profiles(tables: Tables, instants: ir.Table) -> ir.Table:
     """The newest known row of each account."""
-    return newest_version(known_before(tables["accounts"], instants))
+    return newest_before(tables["accounts"], instants)
 
 
 def _owners(tables: Tables, instants: ir.Table) -> ir.Table:
     """Who looks after each account at the instant."""
-    latest = newest_version(known_before(tables["assignments"], instants), "csm_id", "from_at")
+    latest = newest_before(tables["assignments"], instants, "csm_id", "from_at")
     current = latest.filter(known_outcome(latest.to_at, latest.as_of).isnull())
     newest = ibis.window(group_by=["account_id", "as_of"], order_by=[current.from_at.desc(), current.csm_id])
     return current.mutate(place=ibis.row_number().over(newest)).filter(ibis._.place == 0)

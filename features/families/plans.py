@@ -12,24 +12,24 @@ from features.examples import example
 from features.families.engagement import one
 from features.family import Family, Feature, Measure, ratio
 from features.tables import Tables
-from features.windows import known_before, known_outcome, newest_version
+from features.windows import known_before, known_outcome, newest_before
 
 
 def _tasks(tables: Tables, instants: ir.Table) -> ir.Table:
-    tasks = _versions(known_before(tables["tasks"], instants), "task_id")
+    tasks = _versions(tables["tasks"], instants, "task_id")
     is_open = known_outcome(tasks.done_at, tasks.as_of).isnull()
     return tasks.mutate(open_task=one(is_open), overdue=one(is_open & (tasks.due_at < tasks.as_of)))
 
 
 def _goals(tables: Tables, instants: ir.Table) -> ir.Table:
-    goals = _versions(known_before(tables["goals"], instants), "goal_id")
+    goals = _versions(tables["goals"], instants, "goal_id")
     return goals.mutate(agreed=one(goals.target.notnull()), met=one(goals.actual >= goals.target))
 
 
-def _versions(seen: ir.Table, key: str) -> ir.Table:
+def _versions(events: ir.Table, instants: ir.Table, key: str) -> ir.Table:
     """The newest version of each row; one without an id is its own."""
-    named = newest_version(seen.filter(seen[key].notnull()), key)
-    return ibis.union(named, seen.filter(seen[key].isnull()))
+    named = newest_before(events.filter(events[key].notnull()), instants, key)
+    return ibis.union(named, known_before(events.filter(events[key].isnull()), instants))
 
 
 _TASKS = "task_id event_at due_at done_at; "

@@ -14,7 +14,7 @@ from features.families.engagement import one, touches_known
 from features.family import Family, Feature
 from features.snapshots import contracts_known
 from features.tables import Tables
-from features.windows import age_days, known_before, known_outcome, newest_version
+from features.windows import age_days, known_before, known_outcome, newest_before
 
 ACTIVE_DAYS = 91
 _DEED = ("account_id", "as_of", "contact_id", "age_days")
@@ -22,7 +22,7 @@ _DEED = ("account_id", "as_of", "contact_id", "age_days")
 
 def _contacts(tables: Tables, instants: ir.Table) -> ir.Table:
     """Each contact in the version known at the instant; the age counts from when they left, missing while they stay."""
-    known = newest_version(known_before(tables["contacts"], instants), "contact_id")
+    known = newest_before(tables["contacts"], instants, "contact_id")
     left_at = known_outcome(known.left_at, known.as_of)
     return known.mutate(
         is_here=left_at.isnull(),
@@ -70,7 +70,7 @@ def _agreed(tables: Tables, instants: ir.Table) -> ir.Table:
 
 def _owners(tables: Tables, instants: ir.Table) -> ir.Table:
     """Assignments that changed the owner, and a row with the load of who looks after the account now."""
-    known = newest_version(known_before(tables["assignments"], instants), "csm_id", "from_at")
+    known = newest_before(tables["assignments"], instants, "csm_id", "from_at")
     in_turn = ibis.window(group_by=["account_id", "as_of"], order_by=[known.from_at, known.csm_id])
     turns = known.mutate(changed=one(known.csm_id != known.csm_id.lag().over(in_turn)))
     unknown = ibis.null("int64")

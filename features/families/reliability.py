@@ -11,14 +11,14 @@ import ibis.expr.types as ir
 from features.examples import example
 from features.family import Family, Feature
 from features.tables import Tables
-from features.windows import known_before, newest_version
+from features.windows import newest_before
 
 
 def _incidents(tables: Tables, instants: ir.Table) -> ir.Table:
     incidents = tables["incidents"]
     # Without an id, an outage is known by the moment it began.
     named = incidents.mutate(key=ibis.coalesce(incidents.incident_id, incidents.started_at.cast("string")))
-    outage = newest_version(known_before(named, instants), "key")
+    outage = newest_before(named, instants, "key")
     cause = outage.cause.strip().lower().nullif("")
     return outage.mutate(outage=ibis.literal(1), cause=cause, has_cause=cause.notnull().cast("int8"))
 

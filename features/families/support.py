@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 from features.examples import example
 from features.family import Family, Feature, Measure, flag, log_change, ratio
 from features.tables import Tables
-from features.windows import known_before, known_outcome, newest_version
+from features.windows import known_outcome, newest_before
 
 QUIET_BELOW = -0.35
 """A usage trend under which an account without tickets is falling silent."""
@@ -26,7 +26,7 @@ def tickets_known(tables: Tables, instants: ir.Table) -> ir.Table:
     the columns of `tickets` with as_of and age_days; `done_at`, when it was last closed, and `is_open` (0 or 1);
     `promised_at`, by when it was to be answered, missing without a promise.
     """
-    latest = newest_version(known_before(tables["tickets"], instants), "ticket_id")
+    latest = newest_before(tables["tickets"], instants, "ticket_id")
     # Blanked one by one: a later closing must not hide that the ticket was resolved by now.
     ticket = latest.mutate(**{name: known_outcome(latest[name], latest.as_of) for name in _OUTCOMES})
     done_at = ibis.coalesce(ticket.closed_at, ticket.resolved_at)

@@ -13,7 +13,7 @@ from features.examples import example
 from features.family import Family, Feature, Measure, flag, ratio
 from features.snapshots import contracts_known
 from features.tables import Tables
-from features.windows import age_days, beside, known_before, newest_version
+from features.windows import age_days, beside, known_before, newest_before
 
 
 def starts(tables: Tables, instants: ir.Table) -> ir.Table:
@@ -50,7 +50,7 @@ def _first_uses(tables: Tables, instants: ir.Table) -> ir.Table:
 
 def _sold(tables: Tables, instants: ir.Table) -> ir.Table:
     """The features of the module that stands for the sold use case, and whether each was used in 28 days."""
-    sold = newest_version(known_before(tables["accounts"], instants))
+    sold = newest_before(tables["accounts"], instants)
     sold = sold.select("account_id", "as_of", module=sold.sold_use_case.strip().lower())
     owned = known_before(tables["entitlements"], instants)
     both = owned.join(sold.view(), ["account_id", "as_of"])

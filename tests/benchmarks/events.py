@@ -9,7 +9,8 @@ import duckdb
 
 START = date(2024, 1, 1)
 MONTHS = 24
-DAYS = 731
+SESSION = 8
+"""Events of one user in a row."""
 
 _CONFIG = """[tables.accounts]
 path = "accounts.parquet"
@@ -26,7 +27,8 @@ def write_company(folder: Path, *, events: int, accounts: int, months: int = MON
     """Write the tables and return the path of `tenure.toml`; what is there already is left as it is.
 
     A tenth of the accounts brings half of the events; an account has up to 25 users and uses 25 product features.
-    One row in fifty reached the warehouse two days late.
+    Events come in sessions: eight of one user within minutes, of up to three product features. One session in fifty
+    reached the warehouse two days late.
     """
     config = folder / "tenure.toml"
     if config.exists():
@@ -53,8 +55,8 @@ def _write_month(engine: duckdb.DuckDBPyConnection, folder: Path, month: int, *,
     engine.execute(f"""
         copy (
             select 'a' || lpad({number}::varchar, 6, '0') as account_id,
-                'u' || {number} || '-' || (hash(i * 7 + 1) % 25) as user_id,
-                'f' || (hash(i * 3 + 2) % 25) as feature_id,
+                'u' || {number} || '-' || (hash(session * 7 + 1) % 25) as user_id,
+                'f' || (hash(session * 3 + i % 3) % 25) as feature_id,
                 ['login', 'action', 'action', 'action', 'help_view', 'export', 'job_failed', 'integration']
                     [1 + (hash(i * 11) % 8)::int] as kind,
                 hash(i * 13) % 3 <> 0 as is_core,
@@ -62,9 +64,9 @@ def _write_month(engine: duckdb.DuckDBPyConnection, folder: Path, month: int, *,
                 t as event_at,
                 (1 + hash(i * 5) % 3)::double as quantity,
                 ((hash(i * 19) % 300) / 10)::double as minutes,
-                case when hash(i * 23) % 50 = 0 then t + interval 2 day else t end as known_at
+                case when hash(session * 23) % 50 = 0 then t + interval 2 day else t end as known_at
             from (
-                select i, hash(i) as h, {start} + to_microseconds(
+                select i, i // {SESSION} as session, hash(i // {SESSION}) as h, {start} + to_microseconds(
                     (i - {offset}) * (date_diff('microsecond', {start}, {start} + interval 1 month) // {events})
                 ) as t
                 from range({offset}, {offset + events}) n(i)
