@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from features.tables import Tables
     from training.dataset import Dataset
     from training.run import TrainingRun
+    from training.train import Prepared
 
 DEFAULTS = TrainSettings()
 SHOWN_BAD_ROWS = 5
@@ -67,10 +68,19 @@ class Project:
         instants = [as_of] if isinstance(as_of, datetime) else list(as_of)
         return features_at(self.tables, self.settings, *instants)
 
+    @functools.cached_property
+    def prepared(self) -> Prepared:
+        """What every training begins with, made once: the snapshots, and that nothing later moves their features."""
+        from training.train import prepare
+
+        return prepare(self.tables, self.settings, now=self.now, progress=say)
+
     def dataset(self) -> Dataset:
         """All snapshots with features and labels."""
         from training.dataset import build_dataset
 
+        if "prepared" in self.__dict__:
+            return self.prepared.dataset
         return build_dataset(self.tables, self.settings, now=self.now)
 
     def train(self, estimator: Any = None, **options: int | None) -> TrainingRun:
@@ -81,7 +91,7 @@ class Project:
         """
         from training.run import train_and_register
 
-        return train_and_register(self.tables, self.settings, options, now=self.now, estimator=estimator, progress=say)
+        return train_and_register(self.tables, self.settings, options, self.prepared, estimator=estimator, progress=say)
 
     def score(self, as_of: datetime) -> dict[str, Any]:
         """Publish the risk list of `as_of` and return it."""
@@ -215,7 +225,6 @@ def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
     from serving.text import demo_text
     from training.backtest import backtest
     from training.intervals import evaluate_rows
-    from training.run import train_and_register
 
     clear_world(folder)
     say(f"1/5 generating {accounts:,} accounts × {months} months in {folder}/")
@@ -223,12 +232,13 @@ def demo_command(folder: Path, accounts: int, months: int, seed: int) -> Shown:
     project = open(folder / "tenure.toml")
     say("2/5 reading the tables")
     as_of = data_span(project.tables, project.now).until
+    project.now = as_of
     say("3/5 training, judged on later months")
-    run = train_and_register(project.tables, project.settings, {}, now=as_of, progress=say)
+    run = project.train()
     say(f"4/5 scoring every account at {as_of:%Y-%m-%d}")
     published = project.score(as_of)
     say("5/5 looking back: what the lists of the last year would have said")
-    past = backtest(cast("Dataset", run.trained.dataset), project.tables, project.settings, progress=say)
+    past = backtest(project.dataset(), project.tables, project.settings, progress=say)
     judged = true_probability(folder, run.trained.evaluation.predictions)
     reachable = evaluate_rows(judged, "reachable", draws=200)
     facts = {"train": run.as_dict(), "reachable": {name: item.as_dict() for name, item in reachable.items()},
@@ -326,14 +336,14 @@ def train_command(
     out: Path | None, **options: int | None,
 ) -> Shown:  # fmt: skip
     """Train on mature snapshots, judge on later ones, register the version; or do it on a table of your own."""
-    from training.run import train_and_register, train_on_table
+    from training.run import train_on_table
 
     columns = {"id": id_column, "label": label_column, "time": time_column}
     if table is None:
         if any(columns.values()) or out is not None:
             raise click.UsageError("--id, --label, --time and --out say what is in a --table; give one.")
         project = open(config)
-        run = train_and_register(project.tables, project.settings, options, now=project.now, progress=say)
+        run = project.train(**options)
         return run.as_dict(), run.text
     if label_column is None:
         raise click.UsageError("--table needs --label, the column that says who was lost.")

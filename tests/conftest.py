@@ -22,7 +22,7 @@ import tenure
 from features.settings import Settings, read_settings
 from features.tables import Tables, open_tables
 from features.world import write_world
-from training.train import Trained, train
+from training.train import Trained, prepare, train
 
 NOW = datetime(2025, 6, 1)
 YEAR_END = datetime(2026, 1, 1)
@@ -131,7 +131,8 @@ def trained(generated: tuple[Settings, Tables]) -> Trained:
     settings, tables = generated
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ibis 12 still asks pandas 3 for an option that it lacks.
-        return train(tables, settings, now=YEAR_END, progress=lambda line: None)
+        ready = prepare(tables, settings, now=YEAR_END, progress=lambda line: None)
+        return train(tables, settings, ready, progress=lambda line: None)
 
 
 def _run(*arguments: str) -> str:
@@ -239,8 +240,20 @@ LONG = {
 
 
 TOGETHER = {
-    **dict.fromkeys(("test_model", "test_tracking", "test_training"), "generated"),
-    **dict.fromkeys(("test_service", "test_lists", "test_command_line", "test_answers", "test_one_path"), "world"),
+    **dict.fromkeys(
+        (
+            "test_model",
+            "test_tracking",
+            "test_training",
+            "test_promotion",
+            "test_malicious_artefacts",
+            "test_mlflow_server",
+        ),
+        "generated",
+    ),
+    **dict.fromkeys(
+        ("test_service", "test_lists", "test_command_line", "test_answers", "test_one_path", "test_notebooks"), "world"
+    ),
 }
 """Files that share a costly fixture run in one process; every other file for itself."""
 

@@ -15,7 +15,7 @@ import pytest
 import training.model
 from features.errors import ConfigurationError
 from training.model import FILES, MANIFEST, artefact_hash, load_model, save_model, signing_key
-from training.train import finish, train
+from training.train import finish, prepare, train
 
 # ibis 12 still asks pandas 3 for this option.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option:DeprecationWarning")
@@ -267,7 +267,8 @@ def test_no_path_host_run_or_clock_is_inside(artefact, generated):
 
 def test_the_same_data_and_seed_give_the_same_artefact_and_another_seed_another(generated, trained, tmp_path):
     settings, tables = generated
-    again = train(tables, settings, now=YEAR_END, progress=lambda line: None)
+    ready = prepare(tables, settings, now=YEAR_END, progress=lambda line: None)
+    again = train(tables, settings, ready, progress=lambda line: None)
     reseeded = replace(settings, train=replace(settings.train, seed=8))
     other = finish(again.dataset, again.evaluation, again.audit, reseeded, progress=lambda line: None)
     made = {"first": trained, "again": again, "other": other}

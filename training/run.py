@@ -19,7 +19,7 @@ from training.evaluation import Evaluation, evaluate
 from training.flat import flat_settings, read_table, scored, train_table
 from training.learners import Estimator, Learner, Trees
 from training.tracking import Registered, load_version, log_and_register
-from training.train import Progress, Trained, train
+from training.train import Prepared, Progress, Trained, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ def train_and_register(
     tables: Tables,
     settings: Settings,
     options: Mapping[str, int | None],
+    ready: Prepared,
     *,
-    now: datetime,
     estimator: Any = None,
     progress: Progress,
 ) -> TrainingRun:
@@ -74,7 +74,7 @@ def train_and_register(
     """
     given = {name: value for name, value in options.items() if value is not None}
     chosen = replace(settings, train=replace(settings.train, **given))
-    trained = train(tables, chosen, now=now, learner=learner_of(estimator), progress=progress)
+    trained = train(tables, chosen, ready, learner=learner_of(estimator), progress=progress)
     progress("logging the run in MLflow")
     return TrainingRun(trained=trained, registered=log_and_register(trained, chosen))
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from features.catalogue import FEATURES, catalogue_hash, catalogue_rows
-from features.certificate import certify
+from features.certificate import Certificate, certify
 from features.settings import Settings
 from features.tables import Tables
 from training.audit import Audit, audited
@@ -59,10 +59,16 @@ class Trained:
         return [row for row in catalogue_rows() if row["name"] in self.dataset.features]
 
 
-def train(
-    tables: Tables, settings: Settings, *, now: datetime, learner: Learner | None = None, progress: Progress
-) -> Trained:
-    """Judge the recipe on later months, look for leaks, then fit it on everything whose label is final.
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What every training on the same tables begins with."""
+
+    dataset: Dataset
+    planted: Certificate
+
+
+def prepare(tables: Tables, settings: Settings, *, now: datetime, progress: Progress) -> Prepared:
+    """The snapshots, and the certificate that nothing later moves their features.
 
     Raises
     ------
@@ -75,12 +81,20 @@ def train(
     accounts = dataset.rows.account_id.nunique()
     progress(f"{len(dataset.rows):,} rows of {accounts:,} accounts, {len(dataset.features)} features")
     progress("planting rows that no feature may see")
-    certificate = certify(tables, settings, as_of=dataset.span.instants()[-1])
-    certificate.refuse_leaks()
-    progress(certificate.verdict)
+    planted = certify(tables, settings, as_of=dataset.span.instants()[-1])
+    planted.refuse_leaks()
+    progress(planted.verdict)
+    return Prepared(dataset=dataset, planted=planted)
+
+
+def train(
+    tables: Tables, settings: Settings, ready: Prepared, *, learner: Learner | None = None, progress: Progress
+) -> Trained:
+    """Judge the recipe on later months, look for leaks, then fit it on everything whose label is final."""
+    dataset = ready.dataset
     evaluation = evaluate(dataset, settings.train, policy=settings.policy, learner=learner, progress=progress)
     progress("looking for features that know too much")
-    audit = audited(dataset, evaluation, certificate, tables, settings, learner=learner)
+    audit = audited(dataset, evaluation, ready.planted, tables, settings, learner=learner)
     progress(audit.verdict)
     return finish(dataset, evaluation, audit, settings, learner=learner, progress=progress)
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("features", "growth", "incremental")
+NAMES = ("features", "growth", "incremental", "scoring", "training")
 
 
 def main() -> int:
