@@ -12,7 +12,7 @@ import pyarrow as pa
 from ibis.common.exceptions import IbisError
 
 from features.catalogue import FAMILIES, is_connected, is_told
-from features.compiled import keep_statements, kept_statements, key_of
+from features.compiled import keep_statements, kept_statements, key_of, settled
 from features.family import Family, Feature, Measure
 from features.settings import LabelSettings
 from features.snapshots import phases_at
@@ -69,7 +69,7 @@ def _built(
     """Build the feature table step by step; yields the name and SQL of every step once it is done."""
 
     def step(name: str, rows: ir.Table | str) -> tuple[str, str]:
-        sql = rows if isinstance(rows, str) else tables.backend.compile(rows)
+        sql = rows if isinstance(rows, str) else settled(tables.backend.compile(rows))
         keep(tables.backend, name, sql)
         return name, sql
 

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,11 @@ def keep_statements(folder: Path, key: str, statements: Sequence[tuple[str, str]
         folder.mkdir(parents=True, exist_ok=True)
         staged.write_text(json.dumps(statements), encoding="utf-8")
         os.replace(staged, folder / f"{key}.json")
+
+
+def settled(sql: str) -> str:
+    """The statement with the columns that it leaves out in order: ibis holds them in a set, in no order of its own."""
+    return re.sub(r"EXCLUDE \(([^()]*)\)", lambda found: f"EXCLUDE ({', '.join(sorted(found[1].split(', ')))})", sql)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from training.classifier import ChurnClassifier
 from training.splits import EmbargoedTimeSplit
 
 
-@parametrize_with_checks([ChurnClassifier(rounds=20, min_data_in_leaf=2), ChurnClassifier()])
+@parametrize_with_checks([ChurnClassifier(min_data_in_leaf=2)])
 def test_every_check_of_scikit_learn_passes(estimator, check):
     check(estimator)
 

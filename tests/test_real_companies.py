@@ -76,6 +76,7 @@ def test_novacrm_goes_through_the_whole_loop(company_folder):
     assert any(loss["days_before"] for loss in past["losses"])
 
 
+@pytest.mark.skipif(not FULL, reason="minutes of training: runs in `make test-full`")
 def test_random_ravenstack_comes_out_as_no_better_than_the_prior(company_folder):
     folder = company_folder("ravenstack")
 
@@ -91,6 +92,7 @@ def test_random_ravenstack_comes_out_as_no_better_than_the_prior(company_folder)
     assert [row["mrr"] for row in listed["rows"]] == sorted((row["mrr"] for row in listed["rows"]), reverse=True)
 
 
+@pytest.mark.skipif(not FULL, reason="minutes of training: runs in `make test-full`")
 def test_a_web_shop_without_contracts_goes_through_the_loop_by_its_silences(company_folder):
     folder = company_folder("online_retail")
 
