@@ -73,7 +73,9 @@ def _require_certificate(model: ChurnModel, version: str) -> None:
 
 
 def _from_registry(settings: Settings) -> tuple[str, Path]:
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if named := os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(named)  # Another company of this process may have had another one.
+    else:
         database = settings.state_dir / "mlflow.db"
         if not database.is_file():
             raise FileNotFoundError(f"no registry at {database}")

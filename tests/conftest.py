@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
+from xdist.scheduler import LoadFileScheduling
 
 import tenure
 from features.settings import Settings, read_settings
@@ -239,30 +241,36 @@ LONG = {
 """Files whose tests each open a company of their own: `make test` runs a third of them, `make test-full` all."""
 
 
-TOGETHER = {
-    **dict.fromkeys(
-        (
-            "test_model",
-            "test_tracking",
-            "test_training",
-            "test_promotion",
-            "test_malicious_artefacts",
-            "test_mlflow_server",
-        ),
-        "generated",
+TOGETHER = dict.fromkeys(
+    (
+        "test_model",
+        "test_tracking",
+        "test_training",
+        "test_promotion",
+        "test_malicious_artefacts",
+        "test_mlflow_server",
     ),
-    **dict.fromkeys(
-        ("test_service", "test_lists", "test_command_line", "test_answers", "test_one_path", "test_notebooks"), "world"
-    ),
-}
+    "generated",
+)
 """Files that share a costly fixture run in one process; every other file for itself."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class FilesTogether(LoadFileScheduling):
+    """xdist's scheduling by file, with the files of `TOGETHER` as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        stem = Path(nodeid.split("::", 1)[0]).stem
+        return TOGETHER.get(stem, stem)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    """How the tests are dealt out to processes."""
+    return FilesTogether(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep every third test of the long files, always the same ones."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.stem, str(item.path))))
     if os.environ.get("HYPOTHESIS_PROFILE") == "full" or any("::" in str(name) for name in config.args):
         return
     seen: dict[str, int] = {}

@@ -55,7 +55,7 @@ def test_novacrm_goes_through_the_whole_loop(company_folder):
     folder = company_folder("novacrm")
 
     checked = run(folder, "check")
-    trained = run(folder, "train", "--draws", "200")
+    trained = run(folder, "train", "--draws", "50", "--folds", "2")
     scored = run(folder, "score", "--as-of", "2025-04-01")
     listed = run(folder, "list", "--top", "20")
     past = run(folder, "backtest")

@@ -56,7 +56,9 @@ def model_name() -> str:
 
 def connect(settings: Settings) -> MlflowClient:
     """A client of the configured store, made in the state directory where none is configured."""
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if named := os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(named)  # Another company of this process may have had another one.
+    else:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{settings.state_dir / 'mlflow.db'}")
         # MLflow writes its choice into the environment, where the next company would take it for its user's.
