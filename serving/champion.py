@@ -91,7 +91,8 @@ def _kept(settings: Settings, error: Exception) -> tuple[str, Path]:
     pointer = settings.state_dir / POINTER
     if not pointer.is_file():
         raise ConfigurationError(
-            f"A champion must be in the registry; found none ({str(error).splitlines()[0]}). Run `tenure train` first."
+            f"A champion must be in the registry; found none ({str(error).splitlines()[0]}). Run `tenure train` first, "
+            "and if its gate refused the version, do as it says."
         ) from error
     kept = json.loads(pointer.read_text())
     return str(kept["version"]), settings.state_dir / "models" / str(kept["artefact"])

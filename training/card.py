@@ -51,8 +51,9 @@ def told_views(views: Mapping[str, Any]) -> list[str]:
             f"left, {_share(found['recall'])} of those who left were listed{money}."
         )
     if notice["median"] is not None:
-        never = f"{notice['share_never_listed']:.0%} were never listed"
-        lines.append(f"Half of the lost accounts were listed at least {notice['median']:.0f} days before; {never}.")
+        listed = f"{1 - notice['share_never_listed']:.0%} of the lost accounts were on a list before they decided"
+        half = notice["median_listed"]
+        lines.append(f"{listed}{'' if half is None else f', half of these at least {half:.0f} days before'}.")
     sides = {**views.get("parts", {}), "new": views.get("new_accounts", {})}
     parts = {name: part.get("auc", {}) for name, part in sides.items()}
     told = {"now": "losses decided within the lead days", "act": "later ones", "new": "accounts never learned from"}

@@ -51,7 +51,8 @@ class Decision:
     def reason(self) -> str:
         """The check that decided, in words."""
         failed = [check for check in self.checks if check.verdict == "failed"]
-        return "; ".join(f"{check.name}: {check.said}" for check in failed or self.checks[-1:])
+        decided = failed or [check for check in self.checks if check.name == "better"] or list(self.checks)
+        return "; ".join(f"{check.name}: {check.said}" for check in decided)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

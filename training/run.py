@@ -21,6 +21,11 @@ from training.learners import Estimator, Learner, Trees
 from training.tracking import Registered, load_version, log_and_register
 from training.train import Prepared, Progress, Trained, train
 
+REFUSED = (
+    "It cannot become champion. Correct the source, or write into [leakage.accept] of tenure.toml why the feature may "
+    "stay, and train again."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
@@ -47,13 +52,14 @@ class TrainingRun:
 
     def text(self) -> str:
         """The figures beside the baselines, and the version."""
-        version, alias = self.registered.version, self.registered.alias
+        version, alias, faults = self.registered.version, self.registered.alias, self.trained.audit.faults
         lines = [
             _heading(self.evaluation),
             *figures_table(self.evaluation),
             *told_views(self.evaluation.views),
             *(f"Warning: {warning}." for warning in self.evaluation.warnings),
-            *(f"The gate would refuse it: {fault}." for fault in self.trained.audit.faults),
+            *(f"The gate refuses it: {fault}." for fault in faults),
+            *([REFUSED] if faults else []),
             f"Version {version} is the {alias}." if version else "Logged, not registered: an artefact holds no code.",
         ]
         return "\n".join(lines)

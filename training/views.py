@@ -113,11 +113,17 @@ def days_of_notice(rows: pd.DataFrame, policy: PolicySettings) -> Figures:
     listed = with_lists(rows, policy)
     lost = listed[(listed.churned == 1) & listed.decided_at.notna()]
     if lost.empty:
-        return {"median": None, "share_never_listed": None, "reason": "No account was lost."}
+        reason = "No account was lost."
+        return {"median": None, "median_listed": None, "share_never_listed": None, "reason": reason}
     first = lost[lost.is_listed].groupby("account_id").as_of.min()
     decided = lost.groupby("account_id").decided_at.max()
     notice = (decided - first.reindex(decided.index)).dt.days.clip(lower=0).fillna(0)
-    return {"median": float(notice.median()), "share_never_listed": float((~decided.index.isin(first.index)).mean())}
+    was_listed = decided.index.isin(first.index)
+    return {
+        "median": float(notice.median()),
+        "median_listed": float(notice[was_listed].median()) if was_listed.any() else None,
+        "share_never_listed": float((~was_listed).mean()),
+    }
 
 
 def in_money(rows: pd.DataFrame, policy: PolicySettings) -> Figures:
