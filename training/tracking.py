@@ -148,7 +148,7 @@ def _register(client: MlflowClient, trained: Trained, model: ChurnModel, artefac
     )
     if not _exists(client, name):
         client.create_registered_model(name)
-    created = client.create_model_version(name, logged.model_uri, run_id=logged.run_id)
+    created = client.create_model_version(name, logged.model_uri, run_id=logged.run_id, model_id=logged.model_id)
     # By the alias, not by the count: a first registration that broke off left a name without a champion.
     is_first = CHAMPION not in client.get_registered_model(name).aliases
     alias = CHAMPION if is_first and not trained.audit.faults else CHALLENGER
