@@ -38,11 +38,7 @@ class Dataset:
     @property
     def identity(self) -> str:
         """sha256 of all rows: the same data give the same model."""
-        table = pa.Table.from_pandas(self.rows, preserve_index=False).replace_schema_metadata(None)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as stream:
-            stream.write_table(table)
-        return hashlib.sha256(sink.getvalue()).hexdigest()
+        return identity_of(self.rows)
 
     @property
     def labelled(self) -> pd.DataFrame:
@@ -82,6 +78,15 @@ class Dataset:
     def at(self, instant: datetime) -> pd.DataFrame:
         """The rows of one instant."""
         return self.rows[self.rows.as_of == pd.Timestamp(instant)]
+
+
+def identity_of(rows: pd.DataFrame) -> str:
+    """sha256 of all values of a table, in their order."""
+    table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 def build_dataset(tables: Tables, settings: Settings, *, now: datetime) -> Dataset:

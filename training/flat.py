@@ -18,7 +18,6 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from sklearn.model_selection import StratifiedGroupKFold
 
 from features.csv_files import csv_reader, quoted
@@ -28,6 +27,7 @@ from training import metrics, views
 from training.audit import Audit
 from training.baselines import BASELINES, logistic, prior
 from training.card import figures_table, told_views
+from training.dataset import identity_of
 from training.evaluation import VIEW_DRAWS, Evaluation
 from training.fit import Fitted, fit
 from training.intervals import ece_noise_floor, evaluate_rows, paired_difference
@@ -60,11 +60,7 @@ class FlatTable:
     @property
     def identity(self) -> str:
         """sha256 of all rows."""
-        table = pa.Table.from_pandas(self.rows, preserve_index=False).replace_schema_metadata(None)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as stream:
-            stream.write_table(table)
-        return hashlib.sha256(sink.getvalue()).hexdigest()
+        return identity_of(self.rows)
 
     @property
     def labelled(self) -> pd.DataFrame:
