@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +185,10 @@ def _instant(project: Project, as_of: datetime | None) -> datetime:
         said = f"must not be after {project.now:%Y-%m-%d}; found {as_of:%Y-%m-%d}."
         raise click.BadParameter(said, param_hint="--as-of")
     return as_of or project.now
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _write(out: Path, content: bytes) -> None:
@@ -391,11 +395,14 @@ def evaluate_command(project: Project, version: str) -> Shown:
 
 @company_command(main, "promote")
 @click.argument("version")
-def promote_command(project: Project, version: str) -> Shown:
+@click.option("--despite-drift", is_flag=True, help="Though the features it leans on moved since it learned.")
+def promote_command(project: Project, version: str, despite_drift: bool) -> Shown:
     """Make a version champion, if it is better than the one that is, and safe; else exit 78."""
     from training.promotion import promote
 
-    done = promote(project.tables, project.settings, version, now=project.now, progress=say)
+    done = promote(
+        project.tables, project.settings, version, now=project.now, progress=say, despite_drift=despite_drift
+    )
     return done.as_dict(), done.text
 
 
@@ -406,6 +413,18 @@ def rollback_command(project: Project) -> Shown:
 
     done = rollback(project.settings, now=datetime.now(UTC))
     return done, lambda: f"Version {done['champion']} is champion again, version {done['previous']} is previous."
+
+
+@company_command(main, "monitor")
+def monitor_command(project: Project) -> Shown:
+    """What moved since the champion learned, and whether its probabilities came true."""
+    from training.monitoring import keep, monitor
+    from training.tracking import champion
+
+    version, model = champion(project.settings)
+    found = monitor(project.dataset(), model, version=version)
+    keep(found, project.settings)
+    return found.as_dict(), found.text
 
 
 @company_command(main, "verify")
@@ -427,6 +446,31 @@ def score_command(project: Project, as_of: datetime | None) -> Shown:
     made = project.score(_instant(project, as_of))
     facts = {name: made[name] for name in ("as_of", "model_version", "heading", "counts")}
     return facts, lambda: list_text(made, made["rows"][:10])
+
+
+@company_command(main, "run")
+@as_of_option
+def run_command(project: Project, as_of: datetime | None) -> Shown:
+    """The night's work under one lock: read and check the sources, copy what is overwritten, score, publish."""
+    from serving.nightly import run_night
+
+    done = run_night(lambda: project.tables, project.settings, as_of=_instant(project, as_of), clock=_clock)
+    return done.as_dict(), done.text
+
+
+@company_command(main, "runs")
+@click.option("--last", type=click.IntRange(1), default=14, show_default=True, help="So many runs, newest first.")
+@click.option("--within", type=click.FloatRange(0), help="Hours; exit 69 unless a run ended well within so many.")
+def runs_command(project: Project, last: int, within: float | None) -> Shown:
+    """The nightly runs and how each ended; with --within, whether the last one happened at all."""
+    from serving.nightly import history, require_recent
+    from serving.text import facts_table
+
+    rows = history(project.settings, last=last)
+    if within is not None:
+        require_recent(rows, within=timedelta(hours=within), now=_clock())
+    columns = ("started_at", "ended_at", "as_of", "exit_code", "said")
+    return {"runs": rows}, lambda: facts_table(rows, columns)
 
 
 @company_command(main, "list")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import ibis
 import numpy as np
 import pyarrow as pa
 
@@ -25,7 +24,7 @@ from features.plants import KINDS, OPEN, OUTCOME, Planter
 from features.schema import Column, Kind, Table
 from features.settings import LabelSettings, Settings
 from features.snapshots import account_phases
-from features.sources import CLEAN
+from features.sources import CLEAN, engine
 from features.staging import TIMES
 from features.tables import Tables
 from features.windows import instants_table
@@ -165,9 +164,7 @@ class _Trial:
 
     def __init__(self, tables: Tables, settings: Settings, *, as_of: datetime, rows: int) -> None:
         self.settings, self.as_of = settings, as_of
-        self._backend = ibis.duckdb.connect()
-        self._backend.raw_sql("set TimeZone = 'UTC'")
-        self._backend.raw_sql(f"set temp_directory = {quoted(settings.state_dir / 'spill')}")
+        self._backend = engine(settings)
         for schema in (BASE, PLANTED, CLEAN):
             self._backend.raw_sql(f"create schema {schema}")
         self.tables = replace(tables, backend=self._backend)

@@ -150,6 +150,11 @@ class EngineSettings:
     memory: str = "1.5GB"
     """Memory above which the engine works on disk."""
 
+    @property
+    def cores(self) -> int:
+        """Threads that work beside the engine may take: as many, or as there are cores."""
+        return self.threads or os.cpu_count() or 1
+
     def __post_init__(self) -> None:
         _require(self.threads >= 0, "[engine] threads", self.threads, "0 or more")
         right = re.fullmatch(r"\d+(\.\d+)? ?(MB|GB|TB|MiB|GiB|TiB)", self.memory) is not None
@@ -217,6 +222,19 @@ class LeakageSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LedgerSettings:
+    """Where runs, lists, tokens and the audit are kept."""
+
+    url: str | None = field(default=None, repr=False)
+    """`postgresql://user:password@host/database`; by default `ledger.db`, an SQLite file in the state directory."""
+
+    def __post_init__(self) -> None:
+        scheme = None if self.url is None else self.url.partition("://")[0]
+        known = (None, "postgresql", "postgres", "postgresql+psycopg")
+        _require(scheme in known, "[ledger] url", f"{scheme}…"[:16], "postgresql://…, or left out")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A whole `tenure.toml`."""
 
@@ -229,6 +247,7 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     leakage: LeakageSettings = field(default_factory=LeakageSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
     state_dir: Path
     compiled_dir: Path
     """Folder of compiled builds: `compiled` in the state directory, or what TENURE_COMPILED_DIR says."""
@@ -259,7 +278,7 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     """Settings from `path`, with `${NAME}` taken from `environ` (default: the process's own)."""
     environ = os.environ if environ is None else environ
     document = _expanded(_parsed(path), environ, path)
-    sections = {"tables", "sources", "label", "quarantine", "policy", "train", "leakage", "engine", "state"}
+    sections = {"tables", "sources", "label", "quarantine", "policy", "train", "leakage", "engine", "ledger", "state"}
     _refuse_unknown(document, sections, f"{path.name}")
     root = path.resolve().parent
     state = document.get("state", {})
@@ -276,6 +295,7 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
         engine=_engine(document, environ),
         train=_section(TrainSettings, document, "train"),
         leakage=_section(LeakageSettings, document, "leakage"),
+        ledger=_section(LedgerSettings, document, "ledger"),
         state_dir=(state_dir := (root / state.get("dir", ".tenure")).resolve()),
         compiled_dir=Path(environ.get("TENURE_COMPILED_DIR") or state_dir / "compiled"),
     )

@@ -26,18 +26,25 @@ RAW, CLEAN = "raw", "clean"
 _CSV = (".csv", ".tsv", ".gz")
 
 
-def connect(settings: Settings) -> ibis.BaseBackend:
+def engine(settings: Settings) -> ibis.BaseBackend:
     """An engine in memory that spills to the state directory and never fetches an extension."""
     backend = ibis.duckdb.connect()
     run = backend.raw_sql
     run("set autoinstall_known_extensions = false")
+    run("set enable_progress_bar = false")  # It would write to standard output, which belongs to --json.
     run("set TimeZone = 'UTC'")
     run(f"set temp_directory = {quoted(settings.state_dir / 'spill')}")
     run(f"set memory_limit = {quoted(settings.engine.memory)}")
     if settings.engine.threads:
         run(f"set threads = {settings.engine.threads}")
-    run(f"create schema {RAW}")
-    run(f"create schema {CLEAN}")
+    return backend
+
+
+def connect(settings: Settings) -> ibis.BaseBackend:
+    """An `engine` with a schema for the raw tables and one for the clean ones."""
+    backend = engine(settings)
+    for schema in (RAW, CLEAN):
+        backend.raw_sql(f"create schema {schema}")
     return backend
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from features.errors import DataError
 from features.settings import Settings
 from features.tables import open_tables
-from serving.access import Token
+from serving.access import Token, sees
 from serving.champion import Champion
 from serving.publication import read_features
 from serving.published import published, read_list
@@ -75,7 +75,7 @@ class Answers:
     ) -> dict[str, Any]:
         """Score known accounts from the features of the latest list, or of `as_of` built now."""
         found = self._snapshot(as_of, now)
-        seen = visible_to(token, found.people).set_index("account_id")
+        seen = _seen(token, found.people).set_index("account_id")
         asked_for = found.features.account_id.isin(list(accounts))
         rows = found.features[asked_for].set_index("account_id", drop=False)
         asked = [account for account in accounts if account in rows.index and account in seen.index]
@@ -96,7 +96,7 @@ class Answers:
             No list was published yet.
         """
         found = read_list(published(self.settings))
-        ours = {part: [row for row in found[part] if _in_book(token, row)] for part in ("rows", "leaving")}
+        ours = {part: [row for row in found[part] if sees(token, row["csm_id"])] for part in ("rows", "leaving")}
         whole = found if token is None or token.role != "csm" else {**found, "excluded": [], "counts": None}
         return {**whole, **ours, "warnings": self._stale(found["as_of"], now)}
 
@@ -131,7 +131,8 @@ class Answers:
             {
                 "probability": float(probability),
                 "band": band,
-                "reasons": None if why is None else [reason.as_dict() for reason in why],
+                "reasons": None if why is None else [reason.as_dict() for reason in why.raises],
+                "eases": None if why is None or why.eases is None else why.eases.as_dict(),
                 "error": None,
             }
             for probability, band, why in zip(scored.probability, scored.band, told, strict=True)
@@ -176,15 +177,9 @@ class Answers:
         }
 
 
-def visible_to(token: Token | None, people: pd.DataFrame) -> pd.DataFrame:
-    """The accounts a caller may see: all, or for a CSM the own book."""
-    if token is None or token.role != "csm":
-        return people
-    return people[people.csm_id.notna() & (people.csm_id == token.csm_id)]
-
-
-def _in_book(token: Token | None, row: Mapping[str, Any]) -> bool:
-    return token is None or token.role != "csm" or (row["csm_id"] is not None and row["csm_id"] == token.csm_id)
+def _seen(token: Token | None, people: pd.DataFrame) -> pd.DataFrame:
+    """The accounts that a caller may see."""
+    return people[[sees(token, csm_id) for csm_id in people.csm_id]]
 
 
 def _found(settings: Settings, as_of: date | None) -> Any:
@@ -205,7 +200,14 @@ def _why(account: str, seen: pd.DataFrame) -> RowFault:
 
 
 def _failed(account: str, fault: RowFault) -> dict[str, Any]:
-    return {"account_id": account, "probability": None, "band": None, "reasons": None, "error": fault.as_dict()}
+    return {
+        "account_id": account,
+        "probability": None,
+        "band": None,
+        "reasons": None,
+        "eases": None,
+        "error": fault.as_dict(),
+    }
 
 
 def _is_number(value: object) -> bool:

@@ -63,6 +63,15 @@ def load_champion(settings: Settings) -> Champion:
     return Champion(model=model, version=version, artefact=digest)
 
 
+def kept_model(settings: Settings, artefact: str) -> ChurnModel | None:
+    """The model of an artefact that was champion here before; None where it is not kept, or not as it was signed."""
+    folder = settings.state_dir / "models" / artefact
+    try:
+        return load_tried_model(folder, settings.state_dir) if folder.is_dir() else None
+    except ConfigurationError:
+        return None
+
+
 def _require_certificate(model: ChurnModel, version: str) -> None:
     if not model.certificate.get("is_valid"):
         raise ConfigurationError(

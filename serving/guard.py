@@ -22,7 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from features.errors import ConfigurationError
+from features.errors import ConfigurationError, DependencyDown
 from serving.access import Token
 
 _log = logging.getLogger(__name__)
@@ -106,6 +106,14 @@ class Guard:
             await self._admit(scope, body, reply)
         except _Refusal as refusal:
             await _refuse(scope, refusal, body, reply)
+        except DependencyDown as error:
+            _log.warning("Request %s: %s", request_id, error)
+            if not reply.is_started:
+                reply.held.clear()
+                down = _Refusal(
+                    503, "Something that tenure depends on is down; the log says what.", {"retry-after": "5"}
+                )
+                await _refuse(scope, down, body, reply)
         except Exception as error:  # noqa: BLE001 - whatever the app raises, the caller gets one shape
             _log_failure(error, request_id)
             if not reply.is_started:

@@ -1,9 +1,11 @@
 """Published lists: a run directory that is complete before one pointer moves to it.
 
-    lists/2026-01-01/<hash>/list.json  features.parquet  manifest.json
+    lists/2026-01-01/<hash>/list.json  features.parquet  contributions.parquet  manifest.json
     lists/2026-01-01/current            the hash of the run in force
 
-The latest list is the one of the latest instant. A crash leaves the previous list as it was.
+The latest list is the one of the latest instant. The run is written first, then the ledger in one transaction, then
+the pointer: a crash leaves the previous list as it was in the files, and in the ledger all of either; the next run
+of the same instant makes them agree.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,12 @@ import pyarrow.parquet as pq
 
 from features.errors import AlreadyRunning, CannotWrite
 from features.settings import Settings
-from serving.published import CURRENT, verified
+from serving.champion import kept_model
+from serving.changes import Before
+from serving.ledger import open_ledger
+from serving.ledger.lists import keep_list
+from serving.published import CURRENT, published, published_days, read_list, verified
+from serving.risklist import Made
 
 
 @contextmanager
@@ -46,11 +54,13 @@ def one_at_a_time(settings: Settings) -> Iterator[None]:
         yield
 
 
-def publish(risk_list: dict[str, Any], features: pd.DataFrame, settings: Settings) -> Path:
-    """Write the list and the features behind it, then make it the one in force for its instant."""
+def publish(made: Made, features: pd.DataFrame, settings: Settings) -> Path:
+    """Write the list and what is behind it, then make it the one in force for its instant."""
+    risk_list = made.risk_list
     contents = {
-        "list.json": json.dumps(risk_list, indent=1, sort_keys=True, allow_nan=False).encode(),
+        "list.json": list_bytes(risk_list),
         "features.parquet": _parquet(features),
+        "contributions.parquet": _parquet(made.contributions),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
     contents["manifest.json"] = json.dumps(hashes, indent=1, sort_keys=True).encode()
@@ -58,10 +68,32 @@ def publish(risk_list: dict[str, Any], features: pd.DataFrame, settings: Setting
     place = settings.state_dir / "lists" / risk_list["as_of"]
     try:
         _write_run(place, run, contents)
+    except OSError as error:
+        raise _cannot_write(place, error) from error
+    with open_ledger(settings).writing() as connection:
+        keep_list(connection, risk_list, list_id=run)
+    try:
         _replace(place / CURRENT, run.encode())
     except OSError as error:
         raise _cannot_write(place, error) from error
     return Path(place / run)
+
+
+def list_bytes(risk_list: Mapping[str, Any]) -> bytes:
+    """The list as it is published: a row a line, the same bytes for the same list."""
+    parts = {name: value for name, value in risk_list.items() if name not in _LONG}
+    lines = [json.dumps(name) + ": " + _json(value) for name, value in sorted(parts.items())]
+    for name in _LONG:
+        rows = ",\n".join(_json(row) for row in risk_list[name])
+        lines.append(f"{json.dumps(name)}: [\n{rows}\n]")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+_LONG = ("rows", "leaving", "excluded", "left")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 def _write_run(place: Path, run: str, contents: dict[str, bytes]) -> None:
@@ -110,7 +142,31 @@ def _sync_folder(path: Path) -> None:
 
 def read_features(folder: Path) -> pd.DataFrame:
     """The features behind the list in `folder`."""
-    return pd.DataFrame(pq.read_table(io.BytesIO(verified(folder, "features.parquet"))).to_pandas())
+    return _read_parquet(folder, "features.parquet")
+
+
+def list_before(settings: Settings, as_of: datetime) -> Before | None:
+    """The newest list of an earlier day, as far as the next one needs it; None before the first."""
+    days = [day for day in published_days(settings) if day < f"{as_of:%Y-%m-%d}"]
+    if not days:
+        return None
+    folder = published(settings, days[-1])
+    found = read_list(folder)
+    contributions = (
+        _read_parquet(folder, "contributions.parquet") if (folder / "contributions.parquet").exists() else None
+    )
+    return Before(
+        as_of=found["as_of"],
+        list_id=folder.name,
+        rows={row["account_id"]: row for row in found["rows"]},
+        contributions=pd.DataFrame() if contributions is None else contributions.set_index("account_id"),
+        model=kept_model(settings, found["model_artefact"]),
+        artefact=found["model_artefact"],
+    )
+
+
+def _read_parquet(folder: Path, name: str) -> pd.DataFrame:
+    return pd.DataFrame(pq.read_table(io.BytesIO(verified(folder, name))).to_pandas())
 
 
 def _parquet(rows: pd.DataFrame) -> bytes:

@@ -25,7 +25,7 @@ def published(settings: Settings, as_of: str | None = None) -> Path:
         A file of it is not what was published.
     """
     place = settings.state_dir / "lists"
-    days = sorted(path.parent.name for path in place.glob(f"*/{CURRENT}"))
+    days = published_days(settings)
     if not days or (as_of is not None and as_of not in days):
         found = f"lists of {', '.join(days[-3:])}" if days else "no list"
         raise DataError(
@@ -39,6 +39,11 @@ def published(settings: Settings, as_of: str | None = None) -> Path:
             f"{place / day / CURRENT} must be as it was published, the name of a run; it is damaged. Score again."
         )
     return Path(place / day / run)
+
+
+def published_days(settings: Settings) -> list[str]:
+    """The days of all published lists, earliest first."""
+    return sorted(path.parent.name for path in (settings.state_dir / "lists").glob(f"*/{CURRENT}"))
 
 
 def read_list(folder: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Why an account is at risk, in words with numbers: the model's exact contributions, summed by reason group."""
+"""Why an account is at risk, or is not, in words with numbers: the model's exact contributions, summed by group."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from math import exp
 from typing import Any
@@ -15,6 +15,8 @@ import pandas as pd
 from features.catalogue import feature
 from training.model import ChurnModel
 
+Floats = npt.NDArray[np.float64]
+
 MOST = 3
 MIN_SHARE = 0.05
 """A group below this share of all that the model says is not worth a sentence."""
@@ -22,7 +24,7 @@ MIN_SHARE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """One group of features that raises the risk, told by its strongest feature."""
+    """One group of features that raises or eases the risk, told by its strongest feature."""
 
     group: str
     feature: str
@@ -36,43 +38,95 @@ class Reason:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return dict(vars(self))
 
 
-def reasons(model: ChurnModel, rows: pd.DataFrame) -> list[list[Reason]]:
-    """For each row the groups that raise its risk most, strongest first; none from a model without signal."""
+@dataclass(frozen=True, kw_only=True)
+class Contributions:
+    """What each feature adds to the raw score, exactly (TreeSHAP), in log-odds."""
+
+    by_feature: Floats
+    """(n_rows, n_features), in the order of the model's contract."""
+    groups: tuple[str, ...]
+    by_group: Floats
+    """(n_rows, n_groups): the sums over each group's features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why:
+    """Why one account stands where it stands."""
+
+    raises: tuple[Reason, ...] = ()
+    """At most `MOST`, strongest first."""
+    eases: Reason | None = None
+    """What lowers the risk most."""
+
+
+def contributions_of(model: ChurnModel, rows: pd.DataFrame, *, threads: int = 1) -> Contributions:
+    """The contributions behind the scores of `rows`; the same to the last bit with any number of threads."""
+    values, _ = model.contributions(rows, threads=threads)
+    of_feature = np.array([feature(name).group for name in model.features])
+    groups = tuple(sorted(set(of_feature)))
+    sums = np.stack([values[:, of_feature == name].sum(axis=1) for name in groups], axis=1)
+    return Contributions(by_feature=values, groups=groups, by_group=sums)
+
+
+def reasons(model: ChurnModel, rows: pd.DataFrame) -> list[Why]:
+    """For each row what raises its risk most, and what eases it; nothing from a model without signal."""
     if model.no_signal or rows.empty:
-        return [[] for _ in range(len(rows))]
-    contributions, _ = model.contributions(rows)
-    groups = np.array([feature(name).group for name in model.features])
-    names = sorted(set(groups))
-    sums = np.stack([contributions[:, groups == name].sum(axis=1) for name in names], axis=1)
+        return [Why()] * len(rows)
+    return told(model, rows, contributions_of(model, rows))
+
+
+def told(model: ChurnModel, rows: pd.DataFrame, found: Contributions) -> list[Why]:
+    """`reasons`, from contributions that were computed before."""
     values = rows.loc[:, list(model.features)].to_numpy(dtype=np.float64)
+    places = _by_group(model)
+    floors = MIN_SHARE * np.abs(found.by_feature).sum(axis=1)
     return [
-        _of_row(model, values[row], contributions[row], groups, dict(zip(names, sums[row], strict=True)))
-        for row in range(len(rows))
+        _of_row(model, values[row], found.by_feature[row], found.by_group[row], places, floor)
+        for row, floor in enumerate(floors)
     ]
 
 
+def _by_group(model: ChurnModel) -> list[tuple[str, npt.NDArray[np.intp]]]:
+    """Each group of the model with the places of its features, by name."""
+    of_feature = np.array([feature(name).group for name in model.features])
+    return [(str(name), np.flatnonzero(of_feature == name)) for name in sorted(set(of_feature))]
+
+
 def _of_row(
-    model: ChurnModel,
-    values: npt.NDArray[np.float64],
-    contributions: npt.NDArray[np.float64],
-    groups: npt.NDArray[np.str_],
-    sums: Mapping[str, float],
-) -> list[Reason]:
-    whole = float(np.abs(contributions).sum())
-    raising = sorted((name for name in sums if sums[name] > MIN_SHARE * whole), key=lambda name: (-sums[name], name))
-    found = []
-    for name in raising:
-        strongest = np.argsort(np.where(groups == name, -contributions, np.inf), kind="stable")
-        told = (
-            _told(model, name, float(sums[name]), model.features[place], float(values[place]))
-            for place in strongest
-            if groups[place] == name and contributions[place] > 0
-        )
-        found += [reason for reason in told if _says_something(reason)][:1]
-    return found[:MOST]
+    model: ChurnModel, values: Floats, given: Floats, sums: Floats,
+    groups: list[tuple[str, npt.NDArray[np.intp]]], floor: float,
+) -> Why:  # fmt: skip
+    raises: list[Reason] = []
+    for number in np.argsort(-sums, kind="stable"):
+        if sums[number] <= floor or len(raises) == MOST:
+            break
+        if reason := _strongest(model, values, given, groups[number], float(sums[number])):
+            raises.append(reason)
+    for number in np.argsort(sums, kind="stable"):
+        if sums[number] >= -floor:
+            break
+        if reason := _strongest(model, values, given, groups[number], float(sums[number])):
+            return Why(raises=tuple(raises), eases=reason)
+    return Why(raises=tuple(raises))
+
+
+def _strongest(
+    model: ChurnModel, values: Floats, given: Floats, group: tuple[str, npt.NDArray[np.intp]], total: float
+) -> Reason | None:
+    """The group told by the feature that moves the score most in the group's direction and has something to say."""
+    name, places = group
+    sign = 1.0 if total > 0 else -1.0
+    pushes = sign * given[places]
+    for place in places[np.argsort(-pushes, kind="stable")]:
+        if sign * given[place] <= 0:
+            return None
+        reason = _told(model, name, total, model.features[place], float(values[place]))
+        if _says_something(reason):
+            return reason
+    return None
 
 
 def _says_something(reason: Reason) -> bool:

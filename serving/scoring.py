@@ -34,13 +34,14 @@ def features_at(tables: Tables, settings: Settings, *instants: datetime) -> pd.D
 
 
 def people_at(tables: Tables, settings: Settings, as_of: datetime) -> pd.DataFrame:
-    """Every account with its phase, recurring revenue, name and owner at `as_of`, sorted by account."""
+    """Every account with phase, recurring revenue, name, parent, segment and owner at `as_of`, sorted by account."""
     phases = phases_at(tables, instants_table(tables.backend, [as_of]), settings.label)
     accounts = tables["accounts"].filter(ibis._.known_at <= ibis.timestamp(as_of))
     newest = accounts.group_by("account_id").agg(
         name=accounts.name.argmax(accounts.known_at),
         csm_id=accounts.csm_id.argmax(accounts.known_at),
         parent_id=accounts.parent_id.argmax(accounts.known_at),
+        segment=accounts.segment.argmax(accounts.known_at),
     )
     rows = phases.left_join(newest, "account_id").drop("account_id_right", "as_of").order_by("account_id")
     return pd.DataFrame(rows.to_pandas())

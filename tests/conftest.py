@@ -244,6 +244,7 @@ LONG = {
 TOGETHER = dict.fromkeys(
     (
         "test_model",
+        "test_monitoring",
         "test_tracking",
         "test_training",
         "test_promotion",

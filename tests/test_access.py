@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import os
-import stat
 import string
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select, text
 
-from features.errors import CannotWrite, ConfigurationError
-from serving.access import ROLES, TokenStore
+from features.errors import ConfigurationError
+from serving.access import REMEMBERED, ROLES, Cover, TokenStore, cover, sees
+from serving.ledger import Ledger
+from serving.ledger.tables import audit
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
 
 
+def open_ledger_at(folder):
+    return Ledger(None, folder)
+
+
 @pytest.fixture
-def store(tmp_path):
-    return TokenStore(tmp_path / "tokens.json")
+def ledger(tmp_path):
+    return open_ledger_at(tmp_path)
+
+
+@pytest.fixture
+def store(ledger):
+    return TokenStore(ledger)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -42,19 +51,13 @@ def test_a_secret_names_its_token_and_carries_256_random_bits(store):
     assert set(rest) <= set(string.ascii_letters + string.digits + "-_")
 
 
-def test_the_file_holds_no_secret_and_only_its_owner_may_read_it(store, tmp_path):
-    _, secret = store.create(role="admin", now=NOW)
-    file = tmp_path / "tokens.json"
+def test_the_ledger_holds_no_secret(store, ledger):
+    token, secret = store.create(role="admin", now=NOW)
+    with ledger.reading() as connection:
+        kept = [str(row) for table in ("tokens", "audit") for row in connection.execute(text(f"select * from {table}"))]
 
-    assert secret.split("_", 2)[2] not in file.read_text()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-
-def test_what_is_known_of_a_token_does_not_show_its_hash(store, tmp_path):
-    token, _ = store.create(role="admin", now=NOW)
-    digest = json.loads((tmp_path / "tokens.json").read_text())["tokens"][0]["sha256"]
-
-    assert digest not in repr(token)
+    assert any(token.id in row for row in kept)
+    assert not any(secret.split("_", 2)[2] in row for row in kept)
 
 
 def test_a_token_lives_to_the_last_instant_before_it_expires(store):
@@ -73,26 +76,23 @@ def test_a_revoked_token_is_refused_at_any_time(store):
     assert store.verify(secret, now=NOW + timedelta(days=2)) is None
 
 
-def test_a_server_that_runs_hears_of_a_revocation_made_elsewhere(store, tmp_path):
+def test_a_server_that_runs_hears_of_a_revocation_made_elsewhere_within_a_second(store, ledger):
     token, secret = store.create(role="csm", now=NOW)
-    running = TokenStore(tmp_path / "tokens.json")
+    running = TokenStore(ledger)
     before = running.verify(secret, now=NOW)
     store.revoke(token.id, now=NOW)
 
     assert before == token
-    assert running.verify(secret, now=NOW) is None
+    assert running.verify(secret, now=NOW + REMEMBERED) is None
 
 
-def test_a_server_that_runs_hears_of_a_token_made_elsewhere_and_of_a_removed_file(store, tmp_path):
-    running = TokenStore(tmp_path / "tokens.json")
+def test_a_server_that_runs_hears_of_a_token_made_elsewhere(store, ledger):
+    running = TokenStore(ledger)
     is_empty_at_first = running.is_empty(NOW)
     token, secret = store.create(role="csm", now=NOW)
-    found = running.verify(secret, now=NOW)
-    (tmp_path / "tokens.json").unlink()
 
     assert is_empty_at_first
-    assert found == token
-    assert running.verify(secret, now=NOW) is None
+    assert running.verify(secret, now=NOW) == token
 
 
 def test_revoking_twice_keeps_the_first_time(store):
@@ -121,22 +121,16 @@ def test_tokens_are_listed_in_the_order_they_were_made(store):
 
 
 def test_tokens_made_at_the_same_moment_are_all_kept(tmp_path):
-    """Several commands may write the file at once; the last must not undo the others."""
+    """Several commands may write at once; the last must not undo the others."""
 
     def made(_):
-        return TokenStore(tmp_path / "tokens.json").create(role="viewer", now=NOW)[1]
+        return TokenStore(open_ledger_at(tmp_path)).create(role="viewer", now=NOW)[1]
 
     with ThreadPoolExecutor(8) as pool:
-        secrets = list(pool.map(made, range(40)))
-    store = TokenStore(tmp_path / "tokens.json")
+        secrets = list(pool.map(made, range(24)))
+    store = TokenStore(open_ledger_at(tmp_path))
 
     assert all(store.verify(secret, now=NOW) for secret in secrets)
-
-
-def test_nothing_but_the_token_file_and_its_lock_stays_behind(store, tmp_path):
-    store.create(role="viewer", now=NOW)
-
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.json", "tokens.json.lock"]
 
 
 def test_times_are_kept_in_utc(store):
@@ -149,7 +143,7 @@ def test_times_are_kept_in_utc(store):
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     """A store and the id of the one live token in it."""
-    store = TokenStore(tmp_path_factory.mktemp("known") / "tokens.json")
+    store = TokenStore(open_ledger_at(tmp_path_factory.mktemp("known")))
     return store, store.create(role="admin", now=NOW)[0].id
 
 
@@ -189,76 +183,52 @@ def test_an_unknown_id_cannot_be_revoked(store):
         store.revoke("deadbeef", now=NOW)
 
 
-def _without(name):
-    return lambda row: {key: value for key, value in row.items() if key != name}
+def test_what_is_done_to_tokens_is_on_the_record(store, ledger):
+    token, _ = store.create(role="csm", csm_id="c1", now=NOW, by="root@desk")
+    store.revoke(token.id, now=NOW, by="root@desk")
+    store.revoke(token.id, now=NOW, by="somebody else")
+    with ledger.reading() as connection:
+        kept = connection.execute(select(audit).where(audit.c.subject == token.id).order_by(audit.c.number)).all()
+
+    assert [(row.action, row.by) for row in kept] == [("token_created", "root@desk"), ("token_revoked", "root@desk")]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        *(_without(name) for name in ("id", "sha256", "role", "csm_id", "created_at", "expires_at", "revoked_at")),
-        lambda row: {**row, "role": "root"},
-        lambda row: {**row, "role": ["admin"]},
-        lambda row: {**row, "csm_id": 7},
-        lambda row: {**row, "sha256": ""},
-        lambda row: {**row, "expires_at": "2999-01-01T00:00:00"},
-        lambda row: {**row, "expires_at": None},
-        lambda row: "admin",
-    ],
-)
-def test_a_file_with_a_damaged_token_is_refused_whole(store, tmp_path, damage):
-    """Half a list of tokens could be the half without the revocations."""
-    _, secret = store.create(role="admin", now=NOW)
-    file = tmp_path / "tokens.json"
-    rows = json.loads(file.read_text())["tokens"]
-    file.write_text(json.dumps({"tokens": [*rows, damage(rows[0])]}))
-
-    with pytest.raises(ConfigurationError, match=r"tokens\.json' must be readable JSON.*Restore it"):
-        store.verify(secret, now=NOW)
+DAY = date(2026, 3, 1)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"tokens": 1}', '{"tokens": [{}]}', "\udc80"])
-def test_a_file_that_is_not_ours_is_refused_and_kept(store, tmp_path, text):
-    file = tmp_path / "tokens.json"
-    file.write_text(text, errors="surrogateescape")
+def test_a_csm_sees_the_books_covered_today_and_no_others(store, ledger):
+    _, secret = store.create(role="csm", csm_id="ana", now=NOW)
+    cover(ledger, Cover(csm_id="ben", covered_by="ana", first=DAY, last=DAY), now=NOW, by="root")
+    cover(
+        ledger,
+        Cover(csm_id="cem", covered_by="ana", first=DAY + timedelta(days=1), last=DAY + timedelta(days=9)),
+        now=NOW,
+        by="root",
+    )
+    cover(ledger, Cover(csm_id="ana", covered_by="dia", first=DAY, last=DAY), now=NOW, by="root")
 
-    with pytest.raises(ConfigurationError, match=r"tokens\.json' must be readable JSON") as refused:
-        store.create(role="admin", now=NOW)
-    assert refused.value.exit_code == 78
-    assert file.read_text(errors="surrogateescape") == text
-
-
-def test_an_id_that_occurs_twice_is_refused(store, tmp_path):
-    store.create(role="viewer", now=NOW)
-    file = tmp_path / "tokens.json"
-    rows = json.loads(file.read_text())["tokens"]
-    file.write_text(json.dumps({"tokens": rows * 2}))
-
-    with pytest.raises(ConfigurationError, match="an id that occurs twice"):
-        store.list()
+    assert store.verify(secret, now=NOW).books == {"ana", "ben"}
+    assert store.verify(secret, now=NOW + timedelta(days=1)).books == {"ana", "cem"}
+    assert store.verify(secret, now=NOW + timedelta(days=30)).books == {"ana"}
 
 
-def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="Is a directory"):
-        TokenStore(tmp_path).list()
+def test_a_cover_that_ends_before_it_begins_is_refused(ledger):
+    with pytest.raises(ConfigurationError, match="must not be before the first"):
+        cover(
+            ledger, Cover(csm_id="ben", covered_by="ana", first=DAY, last=DAY - timedelta(days=1)), now=NOW, by="root"
+        )
 
 
-def test_a_failed_write_keeps_the_old_tokens_and_leaves_no_rest(store, tmp_path, monkeypatch):
-    token, secret = store.create(role="admin", now=NOW)
+@pytest.mark.parametrize("role", ROLES)
+def test_only_a_csm_is_kept_to_a_book(store, role):
+    token, _ = store.create(role=role, csm_id="ana", now=NOW)
 
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CannotWrite, match="must be writable; found No space left on device"):
-        store.create(role="viewer", now=NOW)
-
-    assert store.verify(secret, now=NOW) == token
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.json", "tokens.json.lock"]
+    assert sees(token, "ana")
+    assert sees(token, "ben") == sees(token, None) == (role != "csm")
 
 
-def test_the_folder_of_the_file_is_made_when_it_is_missing(tmp_path):
-    store = TokenStore(tmp_path / "state" / "serving" / "tokens.json")
-    token, secret = store.create(role="admin", now=NOW)
+def test_a_csm_without_a_book_sees_nothing(store):
+    token, _ = store.create(role="csm", now=NOW)
 
-    assert store.verify(secret, now=NOW) == token
+    assert not sees(token, None)
+    assert not sees(token, "ana")

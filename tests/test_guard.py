@@ -20,8 +20,10 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from features.errors import DependencyDown
 from serving.access import TokenStore
 from serving.guard import Guard, problem
+from serving.ledger import Ledger
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 GET, POST = frozenset({"GET"}), frozenset({"POST"})
@@ -59,7 +61,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return TokenStore(tmp_path_factory.mktemp("tokens") / "tokens.json")
+    return TokenStore(Ledger(None, tmp_path_factory.mktemp("tokens")))
 
 
 @pytest.fixture(scope="module")
@@ -359,14 +361,15 @@ def test_an_answer_500_of_the_service_itself_is_passed_on(guarded, auth):
     assert ask(guarded(app), "POST", "/v1/score", json={}, headers=auth).text == "out of order"
 
 
-def test_damaged_tokens_open_nothing_and_the_log_names_the_file(guarded, service, auth, tmp_path, caplog):
-    (tmp_path / "tokens.json").write_text("{")
-    damaged = TokenStore(tmp_path / "tokens.json")
-    guard = guarded(verify=lambda secret: damaged.verify(secret, now=NOW))
+def test_a_ledger_that_is_gone_is_a_503_that_says_when_to_ask_again(guarded, service, auth):
+    def gone(_):
+        raise DependencyDown("The ledger's PostgreSQL must answer.")
 
-    assert is_problem(ask(guard, "POST", "/v1/score", json={}, headers=auth), 500)
+    answer = ask(guarded(verify=gone), "POST", "/v1/score", json={}, headers=auth)
+
+    assert is_problem(answer, 503)
+    assert answer.headers["retry-after"] == "5"
     assert service.bodies == []
-    assert str(tmp_path / "tokens.json") in caplog.text
 
 
 def test_a_guard_inside_a_guard_checks_nothing_twice(guarded, service, auth):

@@ -28,13 +28,13 @@ import pytest
 import tenure
 from features.catalogue import FEATURES, feature
 from features.errors import AlreadyRunning, CannotWrite, ConfigurationError, DataError, StaleData, TenureError
-from features.settings import read_settings
+from features.settings import PolicySettings, read_settings
 from serving.champion import load_champion
 from serving.publication import one_at_a_time, publish, read_features
 from serving.published import published, read_list
 from serving.reasons import MIN_SHARE, reasons, shown
 from serving.retention.playbooks import Condition, Play, Step, read_playbooks, suggest
-from serving.risklist import NO_SIGNAL_HEADING, risk_list
+from serving.risklist import NO_SIGNAL_HEADING, Made, Rules, risk_list
 from serving.scoring import features_at, people_at, score
 from serving.text import list_csv
 
@@ -83,8 +83,18 @@ def made(champion, features, people):
     return listed(champion, features, people)
 
 
-def listed(champion, features, people, capacity=0.1):
-    return risk_list(champion, features, people, read_playbooks(), as_of=AS_OF, capacity=capacity)
+def listed(champion, features, people, capacity=0.1, **more):
+    return whole(champion, features, people, capacity, **more).risk_list
+
+
+def whole(champion, features, people, capacity=0.1, *, as_of=AS_OF, **more):
+    rules = Rules(plays=read_playbooks(), policy=PolicySettings(capacity=capacity), lead_days=30)
+    return risk_list(champion, features, people, rules, as_of=as_of, **more)
+
+
+def put(risk_list, features, settings):
+    """Publish a list of which the next one needs nothing."""
+    return publish(Made(risk_list=risk_list, contributions=pd.DataFrame({"account_id": []})), features, settings)
 
 
 @pytest.fixture
@@ -211,13 +221,13 @@ def test_a_reason_carries_the_sum_of_its_group(champion, features):
     contributions, _ = champion.model.contributions(features)
     groups = np.array([feature(name).group for name in champion.model.features])
 
-    for told, row in zip(reasons(champion.model, features), contributions, strict=True):
-        for reason in told:
+    for why, row in zip(reasons(champion.model, features), contributions, strict=True):
+        for reason in [*why.raises, *([why.eases] if why.eases else [])]:
             inside = groups == reason.group
             place = champion.model.features.index(reason.feature)
             assert reason.contribution == pytest.approx(row[inside].sum(), abs=1e-12)
             assert inside[place]
-            assert row[place] > 0
+            assert (row[place] > 0) == (reason is not why.eases)
             assert shown(reason.value, feature(reason.feature).unit) != shown(
                 reason.typical, feature(reason.feature).unit
             )
@@ -225,7 +235,7 @@ def test_a_reason_carries_the_sum_of_its_group(champion, features):
 
 def test_there_are_at_most_three_reasons_each_worth_a_sentence(champion, features):
     whole = np.abs(champion.model.contributions(features)[0]).sum(axis=1)
-    told = reasons(champion.model, features)
+    told = [why.raises for why in reasons(champion.model, features)]
 
     assert max(map(len, told)) == 3
     for row, total in zip(told, whole, strict=True):
@@ -410,7 +420,7 @@ def test_the_same_inputs_give_the_same_bytes(project, trained_world):
 
     assert after == before, "a run is named by the hash of what it holds"
     assert {path.name: path.read_bytes() for path in after.iterdir()} == contents
-    assert sorted(contents) == ["features.parquet", "list.json", "manifest.json"]
+    assert sorted(contents) == ["contributions.parquet", "features.parquet", "list.json", "manifest.json"]
 
 
 def later(risk_list, number):
@@ -427,7 +437,7 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_list_and_the_next_one_complet
     workers = multiprocessing.get_context("forkserver")
     workers.set_forkserver_preload(["serving.publication", "features.settings"])
     began = time.monotonic()
-    publish(later(made, 0), features, state)
+    put(later(made, 0), features, state)
     needed, lot = time.monotonic() - began, random.Random(5)
     in_force = []
     for number in range(1, 9):
@@ -437,7 +447,7 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_list_and_the_next_one_complet
         run.kill()
         run.join()
         in_force.append(version_in_force(state))
-        publish(later(made, number), features, state)
+        put(later(made, number), features, state)
         assert version_in_force(state) == str(number)
 
     assert all(found in (str(number), str(number - 1)) for number, found in enumerate(in_force, start=1))
@@ -445,7 +455,7 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_list_and_the_next_one_complet
 
 @pytest.mark.parametrize("step", range(6))
 def test_a_full_disk_at_any_step_leaves_a_whole_list(state, made, features, monkeypatch, step):
-    publish(later(made, 1), features, state)
+    put(later(made, 1), features, state)
     steps = iter(range(step + 1))
 
     def sync(_):
@@ -454,11 +464,11 @@ def test_a_full_disk_at_any_step_leaves_a_whole_list(state, made, features, monk
 
     monkeypatch.setattr(os, "fsync", sync)
     with pytest.raises(CannotWrite, match=r"must be writable; No space left on device\. The previous list stays"):
-        publish(later(made, 2), features, state)
+        put(later(made, 2), features, state)
     monkeypatch.undo()
 
     assert version_in_force(state) in ("1", "2" if step == 5 else "1")
-    publish(later(made, 2), features, state)
+    put(later(made, 2), features, state)
     assert version_in_force(state) == "2"
 
 
@@ -533,9 +543,9 @@ def test_a_changed_list_is_refused(state):
 
 def test_scoring_again_mends_a_changed_list(state, made, features):
     """The refusal says `Score again`: then that must help."""
-    folder = publish(made, features, state)
+    folder = put(made, features, state)
     flip(folder / "list.json")
-    publish(made, features, state)
+    put(made, features, state)
 
     assert read_list(published(state))["rows"]
 
@@ -573,7 +583,7 @@ def test_a_day_without_a_list_is_named(state):
 
 
 def test_the_latest_list_is_that_of_the_latest_day(state, made, features):
-    publish({**made, "as_of": "2025-04-01"}, features, state)
+    put({**made, "as_of": "2025-04-01"}, features, state)
 
     assert read_list(published(state))["as_of"] == TODAY
     assert read_list(published(state, "2025-04-01"))["as_of"] == "2025-04-01"

@@ -16,6 +16,7 @@ import pandas as pd
 
 from features.settings import PolicySettings
 from training import metrics
+from training.calibration_line import calibration_line
 from training.intervals import Estimate, drawn_sums, ece_noise_floor, paired_difference, parents_of
 from training.views import MIN_LOST, with_lists
 
@@ -122,9 +123,8 @@ def _calibration(rows: pd.DataFrame, *, draws: int, seed: int) -> Check:
     gap, floor = metrics.ece(lost, chance), ece_noise_floor(chance, draws=500, seed=seed)
     if gap is None:
         return Check(name="calibration", verdict="not judged", said=str(metrics.why_undefined(lost, chance)))
-    fits = np.asarray(
-        [line for weights in _draws(rows, draws, seed) if (line := _line(lost, chance, weights)) is not None]
-    )
+    lines = (calibration_line(lost, chance, weights=weights) for weights in _draws(rows, draws, seed))
+    fits = np.asarray([(line.intercept, line.slope) for line in lines if line is not None])
     low, high = np.percentile(fits, SURE, axis=0)
     is_off = low[0] > 0 or high[0] < 0 or low[1] > 1 or high[1] < 1
     said = (
@@ -140,29 +140,6 @@ def _draws(rows: pd.DataFrame, draws: int, seed: int) -> Iterator[Floats]:
     rng = np.random.default_rng(seed)
     for _ in range(draws):
         yield rng.poisson(1.0, parents.max() + 1).astype(float)[parents]
-
-
-def _line(lost: Floats, chance: Floats, weights: Floats) -> tuple[float, float] | None:
-    """Intercept and slope of what happened on the log-odds that were said, by Newton's method.
-
-    The intercept is that of the line through the mean log-odds: 0 where the level is right.
-    """
-    clipped = np.clip(chance, 1e-6, 1 - 1e-6)
-    odds = np.log(clipped / (1 - clipped))
-    middle = float(np.average(odds, weights=weights))
-    beta = np.array([middle, 1.0])
-    design = np.column_stack([np.ones_like(odds), odds - middle])
-    for _ in range(25):
-        mean = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
-        gradient = design.T @ (weights * (lost - mean))
-        curvature = (design * (weights * mean * (1 - mean))[:, np.newaxis]).T @ design
-        if np.linalg.cond(curvature) > 1e12:
-            return None
-        step = np.linalg.solve(curvature, gradient)
-        beta = beta + step
-        if np.abs(step).max() < 1e-8:
-            return float(beta[0] - middle), float(beta[1])
-    return None
 
 
 def _segments(rows: pd.DataFrame, policy: PolicySettings, *, draws: int, seed: int) -> list[Check]:

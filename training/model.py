@@ -69,9 +69,9 @@ class ChurnModel:
         """Raw log-odds of shape (n,) for rows that hold at least the model's features."""
         return np.asarray(self.booster.predict(self._matrix(rows), raw_score=True, num_threads=1))
 
-    def contributions(self, rows: pd.DataFrame) -> tuple[Floats, Floats]:
+    def contributions(self, rows: pd.DataFrame, *, threads: int = 1) -> tuple[Floats, Floats]:
         """Exact TreeSHAP values of shape (n, n_features) in log-odds, and the base value of shape (n,)."""
-        values = np.asarray(self.booster.predict(self._matrix(rows), pred_contrib=True, num_threads=1))
+        values = np.asarray(self.booster.predict(self._matrix(rows), pred_contrib=True, num_threads=threads))
         return values[:, :-1], values[:, -1]
 
     def probabilities(self, rows: pd.DataFrame) -> Floats:

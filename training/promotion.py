@@ -26,6 +26,7 @@ from training.gate import CHALLENGER, CHAMPION, Check, Decision, decide
 from training.intervals import paired_difference
 from training.learners import Trees
 from training.model import ChurnModel, signing_key
+from training.monitoring import gains, input_shifts, reference_instant
 from training.tracking import PREVIOUS, aliases, load_version, move_aliases, tag_version
 
 Progress = Callable[[str], None]
@@ -59,8 +60,14 @@ class Promotion:
         return "\n".join([*lines, f"Version {self.version} is champion, {was}."])
 
 
-def promote(tables: Tables, settings: Settings, version: str, *, now: datetime, progress: Progress) -> Promotion:
+def promote(
+    tables: Tables, settings: Settings, version: str, *, now: datetime, progress: Progress, despite_drift: bool = False
+) -> Promotion:
     """Make `version` champion if the gate lets it pass.
+
+    Parameters
+    ----------
+    despite_drift : take it though the features it leans on moved by more than chance since it learned
 
     Raises
     ------
@@ -75,7 +82,8 @@ def promote(tables: Tables, settings: Settings, version: str, *, now: datetime, 
         raise ConfigurationError(f"Version {version} must not be champion yet; it is. There is nothing to promote.")
     offered = load_version(settings, version)
     current = None if champion is None else load_version(settings, champion)
-    decision = judged(tables, settings, offered, current, now=now, progress=progress)
+    dataset = build_dataset(tables, settings, now=now)
+    decision = judged(dataset, settings, offered, current, progress=progress, despite_drift=despite_drift)
     record = _record(settings, decision, version=version, champion=champion, now=now)
     tag_version(settings, version, {"gate": decision.outcome, "gate_reason": decision.reason[:4000]})
     if decision.outcome != "promote":
@@ -114,24 +122,23 @@ def rollback(settings: Settings, *, now: datetime) -> dict[str, str]:
 
 
 def judged(
-    tables: Tables, settings: Settings, offered: ChurnModel, current: ChurnModel | None, *, now: datetime,
-    progress: Progress,
+    dataset: Dataset, settings: Settings, offered: ChurnModel, current: ChurnModel | None, *, progress: Progress,
+    despite_drift: bool = False,
 ) -> Decision:  # fmt: skip
     """What the gate says of a model beside the champion; without a champion it must only be safe."""
     faults = [] if offered.certificate.get("is_valid") else [str(offered.certificate.get("verdict", "none was made"))]
     latency = _latency(offered)
+    drift = _drift(dataset, offered, despite=despite_drift)
     if current is None:
-        checks = (*(Check(name="leakage", verdict="failed", said=fault) for fault in faults), latency)
-        return Decision(outcome="reject" if faults or latency.verdict == "failed" else "promote", checks=checks)
-    dataset = build_dataset(tables, settings, now=now)
+        return _with(Decision(outcome="promote", checks=()), faults, latency, drift)
     unseen = _unseen(dataset, offered, current)
     is_refresh = offered.evaluation["recipe"] == current.evaluation["recipe"]
     if is_refresh:
         rows = unseen
         if rows.empty or rows.churned.nunique() < 2:
             said = "no instant became final since both were trained; the same recipe on newer data is taken"
-            return _with(Decision(outcome="promote", checks=()), faults, latency, Check(
-                name="unseen slice", verdict="not judged", said=said))  # fmt: skip
+            slice_ = Check(name="unseen slice", verdict="not judged", said=said)
+            return _with(Decision(outcome="promote", checks=()), faults, latency, drift, slice_)
     else:
         progress("fitting both recipes at every fold")
         rows = _refitted(dataset, offered, current, settings, progress=progress)
@@ -139,7 +146,7 @@ def judged(
         rows, settings.policy, is_refresh=is_refresh, faults=faults, draws=settings.train.draws,
         seed=settings.train.seed,
     )  # fmt: skip
-    return _with(decision, (), latency, *([] if is_refresh else [_on_slice(unseen, settings)]))
+    return _with(decision, (), latency, drift, *([] if is_refresh else [_on_slice(unseen, settings)]))
 
 
 def _with(decision: Decision, faults: Sequence[str], *more: Check) -> Decision:
@@ -191,6 +198,22 @@ def _on_slice(rows: pd.DataFrame, settings: Settings) -> Check:
         return Check(name="unseen slice", verdict="not judged", said=str(loss.reason))
     said = f"{len(rows):,} rows, log loss {loss.value:+.5f} (95 % {loss.low:+.5f} to {loss.high:+.5f})"
     return Check(name="unseen slice", verdict="failed" if loss.low > 0 else "passed", said=said)
+
+
+def _drift(dataset: Dataset, offered: ChurnModel, *, despite: bool) -> Check:
+    """Whether what the model leans on is still what it learned from."""
+    missing = sorted(set(offered.features) - set(dataset.rows.columns))
+    if missing:
+        return Check(name="drift", verdict="failed", said=f"its features {missing[:5]} are gone from the data")
+    then = dataset.at(reference_instant(dataset, offered))
+    now = dataset.at(max(dataset.rows.as_of))
+    moved = [shift for shift in input_shifts(then, now, gains(offered)) if shift.is_alarm]
+    if not moved:
+        return Check(name="drift", verdict="passed", said="no feature it leans on moved by more than chance")
+    told = ", ".join(f"{shift.name} (PSI {shift.psi:.2f} above {shift.limit:.2f})" for shift in moved[:5])
+    if despite:
+        return Check(name="drift", verdict="watch", said=f"{told} moved; taken despite it")
+    return Check(name="drift", verdict="failed", said=f"{told} moved since it learned; train again, or --despite-drift")
 
 
 def _latency(model: ChurnModel) -> Check:

@@ -218,6 +218,23 @@ def load_version(settings: Settings, version: str) -> ChurnModel:
     return load_tried_model(folder, settings.state_dir)
 
 
+def champion(settings: Settings) -> tuple[str, ChurnModel]:
+    """The version that carries the alias `champion`, and its model.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none, or its artefact is not what was signed.
+    """
+    named = aliases(settings)
+    if "champion" not in named:
+        raise ConfigurationError(
+            f"A version must carry the alias 'champion'; found aliases {sorted(named)}. Run `tenure train`, and if its "
+            "gate refused the version, do as it says."
+        )
+    return named["champion"], load_version(settings, named["champion"])
+
+
 def move_aliases(settings: Settings, moves: Mapping[str, str | None]) -> None:
     """Set each alias to a version, or take it away where the version is None."""
     client = connect(settings)

@@ -1,0 +1,172 @@
+"""What changed since the list before: told by band, split exactly, and without flapping at a limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tenure
+from features.settings import PolicySettings
+from serving.champion import load_champion
+from serving.changes import STAYS_ABOVE, Before, kind_of, settled_band
+from serving.publication import list_before, publish
+from serving.retention.playbooks import read_playbooks
+from serving.risklist import Rules, risk_list
+from serving.scoring import features_at, people_at
+from training.calibration import Calibrator
+
+pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
+
+THEN, NOW = datetime(2025, 4, 1), datetime(2025, 5, 1)
+ORDER = ["critical", "high", "medium"]
+
+
+@pytest.fixture(scope="module")
+def project(trained_world):
+    return tenure.open(trained_world / "tenure.toml")
+
+
+@pytest.fixture(scope="module")
+def champion(project):
+    """The champion, made to speak whatever a small company teaches."""
+    found = load_champion(project.settings)
+    return replace(found, model=replace(found.model, no_signal=False))
+
+
+def made(project, champion, as_of, *, before=None, people=None):
+    features = features_at(project.tables, project.settings, as_of)
+    people = people_at(project.tables, project.settings, as_of) if people is None else people
+    rules = Rules(plays=read_playbooks(), policy=PolicySettings(), lead_days=30)
+    return risk_list(champion, features, people, rules, as_of=as_of, before=before)
+
+
+def as_before(found, champion):
+    return Before(
+        as_of=found.risk_list["as_of"], list_id="x", rows={row["account_id"]: row for row in found.risk_list["rows"]},
+        contributions=found.contributions.set_index("account_id"), model=champion.model, artefact=champion.artefact,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def april(project, champion):
+    return made(project, champion, THEN)
+
+
+@pytest.fixture(scope="module")
+def may(project, champion, april):
+    return made(project, champion, NOW, before=as_before(april, champion))
+
+
+def log_odds(probability):
+    return np.log(probability / (1 - probability))
+
+
+def moved(found):
+    return {
+        row["account_id"]: row["change"]["moved_by"] for row in found.risk_list["rows"] if row["change"]["moved_by"]
+    }
+
+
+def test_the_parts_of_a_move_add_up_to_the_move_of_the_log_odds(april, may):
+    then = {row["account_id"]: row["probability"] for row in april.risk_list["rows"]}
+    parts = moved(may)
+
+    assert len(parts) > 100
+    for row in may.risk_list["rows"]:
+        if found := parts.get(row["account_id"]):
+            whole = log_odds(row["probability"]) - log_odds(then[row["account_id"]])
+            assert found["log_odds"] == pytest.approx(whole, abs=1e-9)
+            assert found["features"] + found["model"] + found["calibration"] == pytest.approx(whole, abs=1e-9)
+
+
+def test_under_one_model_only_features_move_anything(may):
+    assert all(
+        found["model"] == 0 and found["calibration"] == pytest.approx(0, abs=1e-12) for found in moved(may).values()
+    )
+
+
+def test_a_calibrator_that_moves_everything_is_named_as_such(project, champion, april):
+    calibrator = champion.model.calibrator
+    other = replace(
+        champion, artefact="f" * 64,
+        model=replace(champion.model, calibrator=Calibrator(calibrator.slope, calibrator.intercept + 0.5)),
+    )  # fmt: skip
+    found = made(project, other, THEN, before=replace(as_before(april, champion), as_of="2025-03-01"))
+
+    for parts in moved(found).values():
+        assert parts["calibration"] == pytest.approx(0.5, abs=1e-9)
+        assert parts["features"] == pytest.approx(0, abs=1e-9)
+        assert parts["model"] == pytest.approx(0, abs=1e-9)
+
+
+def test_without_the_model_before_the_change_is_told_but_not_split(project, champion, april):
+    found = made(project, champion, NOW, before=replace(as_before(april, champion), model=None))
+
+    assert moved(found) == {}
+    assert any(row["change"]["probability_before"] for row in found.risk_list["rows"])
+
+
+def test_who_left_is_named_with_what_became_of_them(project, champion, april, may):
+    now = {row["account_id"] for row in may.risk_list["rows"]}
+    left = {row["account_id"]: row["became"] for row in may.risk_list["left"]}
+
+    assert set(left) == {row["account_id"] for row in april.risk_list["rows"]} - now
+    assert left
+    assert all(left.values())
+
+
+def test_new_accounts_are_new_and_have_no_past(april, may):
+    then = {row["account_id"] for row in april.risk_list["rows"]}
+    new = [row for row in may.risk_list["rows"] if row["change"]["kind"] == "new"]
+
+    assert new
+    assert all(row["account_id"] not in then and row["change"]["probability_before"] is None for row in new)
+
+
+def test_the_first_list_has_no_changes(april):
+    assert all(row["change"] is None for row in april.risk_list["rows"])
+    assert april.risk_list["left"] == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kind"),
+    [("low", "high", "up"), ("critical", "medium", "down"), ("high", "high", "same"), ("medium", "low", "down")],
+)
+def test_up_and_down_are_told_by_band(before, now, kind):
+    assert kind_of({"band": before}, now, ORDER) == kind
+
+
+def test_a_score_that_swings_at_a_limit_enters_the_band_once(champion):
+    limit = dict(champion.model.bands)["high"] * champion.model.base_rate
+    band, entered = "medium", 0
+    for night in range(40):
+        was, swing = band, limit * (1 + 0.05 * (-1) ** night)
+        band = settled_band(champion.model, swing, was)
+        entered += band == "high" and was != "high"
+
+    assert entered == 1
+    assert settled_band(champion.model, limit * STAYS_ABOVE * 0.999, "high") == "medium"
+
+
+@pytest.mark.parametrize("before", [None, "low", "a band of old"])
+def test_without_a_band_before_the_limits_decide(champion, before):
+    limit = dict(champion.model.bands)["high"] * champion.model.base_rate
+    assert settled_band(champion.model, limit, before) == "high"
+    assert settled_band(champion.model, limit * 0.999, before) == "medium"
+
+
+def test_the_list_before_is_read_back_as_it_was_published(project, champion, april, tmp_path):
+    settings = replace(project.settings, state_dir=tmp_path / "state")
+    settings.state_dir.mkdir()
+    features = features_at(project.tables, project.settings, THEN)
+    folder = publish(april, features, settings)
+    found = list_before(settings, NOW)
+
+    assert found is not None
+    assert found.list_id == folder.name
+    pd.testing.assert_frame_equal(found.contributions.reset_index(), april.contributions, check_dtype=False)
+    assert list_before(settings, THEN) is None
