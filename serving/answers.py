@@ -5,26 +5,32 @@ One bad row fails alone: its answer carries an error with a code, the field and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
+from functools import lru_cache
 from math import isfinite
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import pandas as pd
 
-from features.errors import DataError
+from features.errors import DataError, TenureError
 from features.settings import Settings
 from features.tables import open_tables
 from serving.access import Token, sees
-from serving.champion import Champion
+from serving.champion import Champion, load_champion, registered_version
 from serving.publication import read_features
 from serving.published import published, read_list
 from serving.reasons import reasons
 from serving.risklist import NOT_SCORED
 from serving.scoring import features_at, people_at, score, staleness
+from training.model import ChurnModel
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,15 @@ class RowFault(Exception):
     def as_dict(self) -> dict[str, str | None]:
         """For JSON."""
         return {"code": self.code, "field": self.field, "message": self.message}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swap:
+    """How the last look at the registry ended."""
+
+    looked_at: str | None = None
+    failed: str | None = None
+    """Why a newer champion was not taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,99 +70,63 @@ class Answers:
 
     def __init__(self, settings: Settings, champion: Champion) -> None:
         self.settings, self.champion = settings, champion
+        self.swap = Swap()
         self._building = Lock()
+
+    def follow(self, now: datetime) -> None:
+        """Take the version that carries the alias now; the one at hand stays where that fails, and says so.
+
+        The reference is replaced whole: a request that has begun ends with the version it began with.
+        """
+        try:
+            version = registered_version(self.settings)
+            if version not in (None, self.champion.version):
+                self.champion = load_champion(self.settings)
+                _log.info("version %s answers from now on", self.champion.version)
+        except TenureError as error:
+            if self.swap.failed != str(error):
+                _log.error("version %s goes on answering: %s", self.champion.version, error)
+            self.swap = Swap(looked_at=f"{now:%Y-%m-%dT%H:%M:%SZ}", failed=str(error))
+        else:
+            self.swap = Swap(looked_at=f"{now:%Y-%m-%dT%H:%M:%SZ}")
 
     def score_rows(
         self, rows: Sequence[tuple[str, Mapping[str, Any]]], *, with_reasons: bool, partial: bool
     ) -> dict[str, Any]:
         """Score rows of account_id and features, in their order."""
-        checked = [self._checked(features, partial=partial) for _, features in rows]
+        champion = self.champion
+        names = list(champion.model.features)
+        checked = [_checked(features, names, partial=partial) for _, features in rows]
         good = [values for values in checked if not isinstance(values, RowFault)]
-        scored = iter(self._scored(pd.DataFrame(good, columns=self._names, dtype="float64"), with_reasons=with_reasons))
+        table = pd.DataFrame(good, columns=names, dtype="float64")
+        scored = iter(_scored(champion.model, table, with_reasons=with_reasons))
         answers = [
             _failed(account, values) if isinstance(values, RowFault) else {"account_id": account, **next(scored)}
             for (account, _), values in zip(rows, checked, strict=True)
         ]
-        return self._enveloped(answers, feature_as_of=None, warnings=[])
+        return _enveloped(champion, answers, feature_as_of=None, warnings=[])
 
     def score_accounts(
         self, accounts: Sequence[str], *, as_of: date | None, with_reasons: bool, token: Token | None, now: datetime
     ) -> dict[str, Any]:
         """Score known accounts from the features of the latest list, or of `as_of` built now."""
-        found = self._snapshot(as_of, now)
+        champion, found = self.champion, self._snapshot(as_of, now)
         seen = _seen(token, found.people).set_index("account_id")
         asked_for = found.features.account_id.isin(list(accounts))
         rows = found.features[asked_for].set_index("account_id", drop=False)
         asked = [account for account in accounts if account in rows.index and account in seen.index]
-        scored = dict(zip(asked, self._scored(rows.loc[asked], with_reasons=with_reasons), strict=True))
+        scored = dict(zip(asked, _scored(champion.model, rows.loc[asked], with_reasons=with_reasons), strict=True))
         answers = [
             {"account_id": account, **scored[account]} if account in scored else _failed(account, _why(account, seen))
             for account in accounts
         ]
-        warnings = [*found.warnings, *self._stale(found.day, now)]
-        return self._enveloped(answers, feature_as_of=found.day, warnings=warnings)
-
-    def latest_list(self, *, token: Token | None, now: datetime) -> dict[str, Any]:
-        """The published list of the latest instant, cut to what the caller may see.
-
-        Raises
-        ------
-        DataError
-            No list was published yet.
-        """
-        found = read_list(published(self.settings))
-        ours = {part: [row for row in found[part] if sees(token, row["csm_id"])] for part in ("rows", "leaving")}
-        whole = found if token is None or token.role != "csm" else {**found, "excluded": [], "counts": None}
-        return {**whole, **ours, "warnings": self._stale(found["as_of"], now)}
-
-    @property
-    def _names(self) -> list[str]:
-        return list(self.champion.model.features)
-
-    def _checked(self, features: Mapping[str, Any], *, partial: bool) -> list[float | None] | RowFault:
-        names = self._names
-        if unknown := sorted(set(features) - set(names)):
-            close = get_close_matches(unknown[0], names, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            said = f"'{unknown[0]}' must be a feature of the model's contract.{hint}"
-            return RowFault("unknown_feature", unknown[0], said)
-        missing = [name for name in names if name not in features]
-        if missing and not partial:
-            said = f"'{missing[0]}' must be given, null where it is not known; or send \"partial\": true."
-            return RowFault("missing_feature", missing[0], said)
-        for name, value in features.items():
-            if value is not None and not _is_number(value):
-                said = f"'{name}' must be a finite number or null; found {_shown(value)}."
-                return RowFault("not_a_number", name, said)
-        return [features.get(name) for name in names]
-
-    def _scored(self, rows: pd.DataFrame, *, with_reasons: bool) -> list[dict[str, Any]]:
-        if rows.empty:
-            return []
-        model = self.champion.model
-        scored = score(model, rows.reset_index(drop=True))
-        told = reasons(model, scored) if with_reasons else [None] * len(scored)
-        return [
-            {
-                "probability": float(probability),
-                "band": band,
-                "reasons": None if why is None else [reason.as_dict() for reason in why.raises],
-                "eases": None if why is None or why.eases is None else why.eases.as_dict(),
-                "error": None,
-            }
-            for probability, band, why in zip(scored.probability, scored.band, told, strict=True)
-        ]
+        warnings = [*found.warnings, *self.warnings_of(found.day, now=now)]
+        return _enveloped(champion, answers, feature_as_of=found.day, warnings=warnings)
 
     def _snapshot(self, as_of: date | None, now: datetime) -> _Snapshot:
         folder = _found(self.settings, as_of)
         if folder is not None:
-            made = read_list(folder)
-            listed = [{**row, "phase": "active"} for row in made["rows"]]
-            leaving = [{**row, "phase": "notice"} for row in made["leaving"]]
-            excluded = made["excluded"]
-            columns = ["account_id", "csm_id", "phase"]
-            people = pd.DataFrame([*listed, *leaving, *excluded], columns=columns)
-            return _Snapshot(day=made["as_of"], features=read_features(folder), people=people, warnings=[])
+            return _published_snapshot(folder)
         moment = datetime.combine(as_of or now.date(), datetime.min.time())
         with self._building:
             tables = open_tables(self.settings, now=now.replace(tzinfo=None))
@@ -159,22 +138,68 @@ class Answers:
                 warnings=[f"stale:{stale}"] if stale else [],
             )
 
-    def _stale(self, day: str, now: datetime) -> list[str]:
+    def warnings_of(self, day: str, *, now: datetime) -> list[str]:
+        """What a reader of the list of a day must know."""
         age = now.date() - date.fromisoformat(day)
         limit = timedelta(days=self.settings.policy.stale_days)
         return [f"stale:features are of {day}, {age.days} days old"] if age > limit else []
 
-    def _enveloped(
-        self, answers: list[dict[str, Any]], *, feature_as_of: str | None, warnings: list[str]
-    ) -> dict[str, Any]:
-        if self.champion.model.no_signal:
-            warnings = [*warnings, "no_signal:no better than the prior; every account gets the base rate"]
-        return {
-            "model_version": self.champion.version,
-            "feature_as_of": feature_as_of,
-            "warnings": warnings,
-            "rows": answers,
+
+def _checked(features: Mapping[str, Any], names: Sequence[str], *, partial: bool) -> list[float | None] | RowFault:
+    if unknown := sorted(set(features) - set(names)):
+        close = get_close_matches(unknown[0], names, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        said = f"'{unknown[0]}' must be a feature of the model's contract.{hint}"
+        return RowFault("unknown_feature", unknown[0], said)
+    missing = [name for name in names if name not in features]
+    if missing and not partial:
+        said = f"'{missing[0]}' must be given, null where it is not known; or send \"partial\": true."
+        return RowFault("missing_feature", missing[0], said)
+    for name, value in features.items():
+        if value is not None and not _is_number(value):
+            said = f"'{name}' must be a finite number or null; found {_shown(value)}."
+            return RowFault("not_a_number", name, said)
+    return [features.get(name) for name in names]
+
+
+def _scored(model: ChurnModel, rows: pd.DataFrame, *, with_reasons: bool) -> list[dict[str, Any]]:
+    if rows.empty:
+        return []
+    scored = score(model, rows.reset_index(drop=True))
+    told = reasons(model, scored) if with_reasons else [None] * len(scored)
+    return [
+        {
+            "probability": float(probability),
+            "band": band,
+            "reasons": None if why is None else [reason.as_dict() for reason in why.raises],
+            "eases": None if why is None or why.eases is None else why.eases.as_dict(),
+            "error": None,
         }
+        for probability, band, why in zip(scored.probability, scored.band, told, strict=True)
+    ]
+
+
+def _enveloped(
+    champion: Champion, answers: list[dict[str, Any]], *, feature_as_of: str | None, warnings: list[str]
+) -> dict[str, Any]:
+    if champion.model.no_signal:
+        warnings = [*warnings, "no_signal:no better than the prior; every account gets the base rate"]
+    return {
+        "model_version": champion.version,
+        "feature_as_of": feature_as_of,
+        "warnings": warnings,
+        "rows": answers,
+    }
+
+
+@lru_cache(maxsize=2)
+def _published_snapshot(folder: Path) -> _Snapshot:
+    """Read once: what lies under its hash does not change."""
+    made = read_list(folder)
+    listed = [{**row, "phase": "active"} for row in made["rows"]]
+    leaving = [{**row, "phase": "notice"} for row in made["leaving"]]
+    people = pd.DataFrame([*listed, *leaving, *made["excluded"]], columns=["account_id", "csm_id", "phase"])
+    return _Snapshot(day=made["as_of"], features=read_features(folder), people=people, warnings=[])
 
 
 def _seen(token: Token | None, people: pd.DataFrame) -> pd.DataFrame:
@@ -182,7 +207,7 @@ def _seen(token: Token | None, people: pd.DataFrame) -> pd.DataFrame:
     return people[[sees(token, csm_id) for csm_id in people.csm_id]]
 
 
-def _found(settings: Settings, as_of: date | None) -> Any:
+def _found(settings: Settings, as_of: date | None) -> Path | None:
     """The published list of `as_of`, the latest by default; None where it has to be built."""
     if as_of is None:
         return published(settings)

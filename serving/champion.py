@@ -63,6 +63,14 @@ def load_champion(settings: Settings) -> Champion:
     return Champion(model=model, version=version, artefact=digest)
 
 
+def registered_version(settings: Settings) -> str | None:
+    """The version that carries the alias now; None while the registry cannot say."""
+    try:
+        return _champion_version(settings)
+    except (MlflowException, OSError):
+        return None
+
+
 def kept_model(settings: Settings, artefact: str) -> ChurnModel | None:
     """The model of an artefact that was champion here before; None where it is not kept, or not as it was signed."""
     folder = settings.state_dir / "models" / artefact
@@ -82,6 +90,17 @@ def _require_certificate(model: ChurnModel, version: str) -> None:
 
 
 def _from_registry(settings: Settings) -> tuple[str, Path]:
+    version = _champion_version(settings)
+    name = model_name()
+    return version, Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}")) / ARTEFACT
+
+
+def model_name() -> str:
+    """The registered model of this company."""
+    return os.environ.get("TENURE_MODEL_NAME", MODEL_NAME)
+
+
+def _champion_version(settings: Settings) -> str:
     if named := os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(named)  # Another company of this process may have had another one.
     else:
@@ -91,9 +110,7 @@ def _from_registry(settings: Settings) -> tuple[str, Path]:
         mlflow.set_tracking_uri(f"sqlite:///{database}")
         # MLflow writes its choice into the environment, where the next company would take it for its user's.
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-    name = os.environ.get("TENURE_MODEL_NAME", MODEL_NAME)
-    version = str(MlflowClient().get_model_version_by_alias(name, ALIAS).version)
-    return version, Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}")) / ARTEFACT
+    return str(MlflowClient().get_model_version_by_alias(model_name(), ALIAS).version)
 
 
 def _kept(settings: Settings, error: Exception) -> tuple[str, Path]:

@@ -2,7 +2,8 @@
 
 Plain ASGI that stands outermost, so that what it refuses costs neither memory nor a metric label.
 Standing inside another guard, it lets pass what that one has admitted. The order of its checks: path
-and method (404, 405), token (401), content type (415), length (400, 413), body (413, 408), place (429).
+and method (404, 405), token (401), role (403), rate (429), content type (415), length (400, 413), body (413, 408),
+place (429). What became of each request is told to `observe`, by its route and never by what was asked for.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
+from math import ceil
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -27,6 +30,8 @@ from serving.access import Token
 
 _log = logging.getLogger(__name__)
 
+UNMATCHED = "unmatched"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Parameters must look like parameters: "application/json; application/x-pickle" is not JSON.
@@ -71,6 +76,11 @@ class Guard:
     """Allowed methods by path; a segment `{name}` stands for any one segment."""
     open_paths: frozenset[str] = frozenset({"/livez", "/readyz"})
     """Paths without token and place; GET and HEAD unless `paths` says otherwise."""
+    roles: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Roles that may ask, by path; all of them where a path is not named."""
+    rate: Callable[[Token], float | None] = lambda _: None
+    """Seconds that a caller must wait, or None."""
+    observe: Callable[[Observed], None] = lambda _: None
     max_body: int = 8 * 2**20
     """Bytes."""
     max_concurrency: int = 64
@@ -97,7 +107,7 @@ class Guard:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope)
+        request_id, start = _request_id(scope), time.perf_counter()
         # A fresh dict: some servers share one state between the requests of a connection.
         scope["state"] = {**_state(scope), "request_id": request_id}
         reply = _Reply(send, request_id)
@@ -120,12 +130,29 @@ class Guard:
                 reply.held.clear()
                 await _refuse(scope, _Refusal(500, "The service failed; the log has the reason."), body, reply)
         await reply.release()
+        state = scope["state"]
+        self.observe(
+            Observed(
+                route=state.get("route", UNMATCHED),
+                method=scope["method"] if scope["method"] in _METHODS else "OTHER",
+                status=reply.status,
+                seconds=time.perf_counter() - start,
+                request_id=request_id,
+                token_id=state["token"].id if "token" in state else None,
+            )
+        )
 
     async def _admit(self, scope: Scope, body: _Body, reply: _Reply) -> None:
         headers = Headers(scope=scope)
-        is_open = self._known_path(scope) in self.open_paths
+        path = self._known_path(scope)
+        scope["state"]["route"] = path
+        is_open = path in self.open_paths
         if not is_open:
-            scope["state"]["token"] = self._caller(headers)
+            scope["state"]["token"] = token = self._caller(headers)
+            if token.role not in self.roles.get(path, {token.role}):
+                raise _Refusal(403, f"The role {token.role} may not ask this.")
+            if wait := self.rate(token):
+                raise _Refusal(429, "Too many requests of this token.", {"retry-after": str(ceil(wait))})
         _check_type(scope["method"], headers, has_body=body.is_declared)
         _check_length(headers, limit=self.max_body)
         length = await body.read(limit=self.max_body, timeout_s=self.body_timeout_s)
@@ -161,6 +188,20 @@ class Guard:
             detail = "The request must carry a live token as 'Authorization: Bearer …'."
             raise _Refusal(401, detail, {"www-authenticate": "Bearer"})
         return token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What became of one request: for logs and metrics, so without anything that a caller sent."""
+
+    route: str
+    """A path of ours with its variables unfilled, or `UNMATCHED`."""
+    method: str
+    status: int
+    """0 where the caller left before an answer."""
+    seconds: float
+    request_id: str
+    token_id: str | None
 
 
 class _Refusal(Exception):
@@ -222,6 +263,7 @@ class _Reply:
     send: Send
     request_id: str
     is_started: bool = False
+    status: int = 0
     held: list[Message] = field(default_factory=list)
 
     async def __call__(self, message: Message) -> None:
@@ -229,6 +271,7 @@ class _Reply:
             headers = MutableHeaders(raw=[(name.lower(), value) for name, value in message.get("headers", ())])
             headers.update({"x-request-id": self.request_id, **_HEADERS})
             message = {**message, "headers": headers.raw}
+            self.status = message["status"]
         # Held until the app has ended: frameworks send a 500 of their own and then raise.
         if self.held or message.get("status") == 500:
             self.held.append(message)

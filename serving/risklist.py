@@ -94,7 +94,10 @@ def risk_list(
         "counts": {"accounts": len(people), "scored": len(rows), "listed": min(most, len(rows)),
                    "leaving": len(leaving), "excluded": len(excluded)},
         "rows": rows,
-        "leaving": [_plain(row) for row in _records(leaving[["account_id", "name", "csm_id", "mrr"]])],
+        "leaving": [
+            {**_plain(row), "reason": NOT_SCORED["notice"]}
+            for row in _records(leaving[["account_id", "name", "csm_id", "mrr"]])
+        ],
         "excluded": [
             {**_plain(row), "reason": EXCLUDED[row["phase"]]}
             for row in _records(excluded[["account_id", "name", "csm_id", "phase"]])

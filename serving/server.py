@@ -15,16 +15,15 @@ from features.errors import ConfigurationError
 from features.settings import Settings
 from serving.access import token_store
 from serving.champion import load_champion
-from serving.guard import Guard
 from serving.problems import OneErrorShape
-from serving.service import CONFIG_VARIABLE, PATHS, service, verify
+from serving.service import CONFIG_VARIABLE, guarded, service
 
 MAX_CONNECTIONS = 256
 
 
 def app() -> ASGIApp:
     """The guarded service of one worker."""
-    return Guard(OneErrorShape(service.to_asgi()), verify=verify, paths=PATHS)
+    return guarded(OneErrorShape(service.to_asgi()))
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, now: datetime) -> None:

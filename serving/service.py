@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import bentoml
@@ -19,23 +20,47 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from features.errors import DataError
 from features.settings import Settings, find_config, read_settings
-from serving.access import Token, token_store
+from serving import rest
+from serving.access import Token, TokenStore, token_store
 from serving.answers import Answers
 from serving.champion import load_champion
-from serving.guard import Guard, problem
+from serving.guard import Guard
+from serving.ledger import Ledger, open_ledger
+from serving.ledger.lists import list_head
+from serving.observing import LIST_AGE, ROWS, SWAP_FAILED, WORKERS, observe
+from serving.observing import metrics as counted
+from serving.rates import Rates
 
 CONFIG_VARIABLE = "TENURE_CONFIG"
 MAX_ROWS = 1000
+FOLLOW_S = 5.0
+"""Seconds between two looks at the alias."""
+REQUESTS_PER_S, BURST = 200.0, 400
+"""Of each token."""
+
+_READ = frozenset({"GET", "HEAD"})
 PATHS = {
     "/v1/score": frozenset({"POST"}),
     "/v1/score_accounts": frozenset({"POST"}),
-    "/v1/lists/latest": frozenset({"GET"}),
+    **dict.fromkeys(rest.PATHS, _READ),
+    "/metrics": _READ,
 }
+ROLES = {
+    "/v1/score": frozenset({"csm", "manager", "admin", "ds"}),
+    "/v1/score_accounts": frozenset({"csm", "manager", "admin", "ds"}),
+    "/v1/model": frozenset({"manager", "admin", "ds"}),
+    "/metrics": frozenset({"viewer", "admin", "ds"}),
+}
+"""Who may ask, where not everybody may."""
+
+_log = logging.getLogger(__name__)
+_STOPPING = Event()
 
 
 class Row(BaseModel):
@@ -93,43 +118,74 @@ def answers() -> Answers:
     return Answers(settings(), load_champion(settings()))
 
 
+@cache
+def _tokens() -> TokenStore:
+    return token_store(settings())
+
+
+def tokens_ledger() -> Ledger:
+    """The ledger of the company this process serves."""
+    return open_ledger(settings())
+
+
 def verify(secret: str) -> Token | None:
     """The live token behind a secret."""
-    return token_store(settings()).verify(secret, now=datetime.now(UTC))
+    return _tokens().verify(secret, now=now())
 
 
-async def latest_list(request: Request) -> Response:
-    """GET /v1/lists/latest."""
-    try:
-        found = await run_in_threadpool(answers().latest_list, token=_token(request), now=datetime.now(UTC))
-    except DataError as error:
-        request_id = request.scope.get("state", {}).get("request_id")
-        return problem(404, str(error), instance=request.url.path, request_id=request_id)
-    return JSONResponse(found)
+def guarded(app: ASGIApp) -> Guard:
+    """`app` behind the guard, as it stands under both servers."""
+    rate = Rates(per_second=REQUESTS_PER_S, burst=BURST)
+    return Guard(app, verify=verify, paths=PATHS, roles=ROLES, rate=rate, observe=observe)
 
 
-def _token(request: Request) -> Token:
-    """Who asks; the guard has let nobody else through."""
-    found = request.scope.get("state", {}).get("token")
-    if not isinstance(found, Token):
-        raise PermissionError("a request came past the guard without a token")
-    return found
+def now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+def _follow() -> None:
+    """Look every few seconds which version is champion, for as long as the process lives."""
+    while not _STOPPING.wait(FOLLOW_S):
+        try:
+            answers().follow(now())
+            SWAP_FAILED.set(answers().swap.failed is not None)
+            with tokens_ledger().reading() as connection:
+                head = list_head(connection)
+            if head is not None:
+                LIST_AGE.set((now().date() - date.fromisoformat(head["as_of"])).days)
+        except Exception as error:  # noqa: BLE001 - what goes wrong once must not end the looking
+            _log.warning("the champion could not be looked up: %s", error)
+
+
+def start_following() -> None:
+    """Begin to follow the alias, once a process."""
+    Thread(target=_follow, name="follow", daemon=True).start()
+
+
+async def metrics(_: Request) -> Response:
+    """GET /metrics."""
+    return await run_in_threadpool(counted)
 
 
 @bentoml.service(name="tenure", threads=4, traffic={"timeout": 60}, metrics={"enabled": False})
-@bentoml.asgi_app(Starlette(routes=[Route("/v1/lists/latest", latest_list)]), path="/", name="rest")
+@bentoml.asgi_app(
+    Starlette(routes=[Route("/metrics", metrics), *rest.routes(lambda: answers(), now)]), path="/", name="rest"
+)
 class TenureService:
     """Probabilities of churn, with reasons."""
 
     def __init__(self) -> None:
         answers()
+        WORKERS.set(1)
+        start_following()
 
     @bentoml.api(route="/v1/score", input_spec=ScoreRequest)
     def score(self, ctx: bentoml.Context, rows: list[Row], reasons: bool, partial: bool) -> dict[str, Any]:
         """Score rows of features; a bad row fails alone."""
         _refuse_excess(len(rows))
         given = [(row.account_id, row.features) for row in rows]
-        return answers().score_rows(given, with_reasons=reasons, partial=partial)
+        return _counted(answers().score_rows(given, with_reasons=reasons, partial=partial))
 
     @bentoml.api(route="/v1/score_accounts", input_spec=AccountsRequest)
     def score_accounts(
@@ -137,15 +193,23 @@ class TenureService:
     ) -> dict[str, Any]:
         """Score accounts from the features of the latest list, or of an earlier day."""
         _refuse_excess(len(account_ids))
-        now = datetime.now(UTC)
-        if as_of is not None and as_of > now.date():
-            raise bentoml.exceptions.InvalidArgument(f"as_of must not be after {now:%Y-%m-%d}; found {as_of}.")
+        moment = now()
+        if as_of is not None and as_of > moment.date():
+            raise bentoml.exceptions.InvalidArgument(f"as_of must not be after {moment:%Y-%m-%d}; found {as_of}.")
         try:
-            return answers().score_accounts(
-                account_ids, as_of=as_of, with_reasons=reasons, token=_token(ctx.request), now=now
+            return _counted(
+                answers().score_accounts(
+                    account_ids, as_of=as_of, with_reasons=reasons, token=rest.token_of(ctx.request), now=moment
+                )
             )
         except DataError as error:
             raise bentoml.exceptions.NotFound(str(error)) from error
+
+
+def _counted(found: dict[str, Any]) -> dict[str, Any]:
+    for row in found["rows"]:
+        ROWS.labels("scored" if row["error"] is None else row["error"]["code"]).inc()
+    return found
 
 
 def _refuse_excess(rows: int) -> None:
@@ -175,4 +239,4 @@ logging.getLogger("bentoml._internal.server.http_app").addFilter(_Answered())
 service: Any = TenureService
 """What BentoML made of the class."""
 
-service.add_asgi_middleware(Guard, verify=verify, paths=PATHS)
+service.add_asgi_middleware(guarded)

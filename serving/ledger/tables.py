@@ -45,6 +45,7 @@ risk_lists = Table(
     Column("base_rate", Float, nullable=False),
     Column("heading", Text, nullable=False),
     Column("counts", JSON, nullable=False),
+    Column("before", JSON),
 )  # fmt: skip
 """One list per instant: the one in force."""
 
@@ -67,13 +68,19 @@ account_scores = Table(
     Column("mrr", Float),
     Column("mrr_at_risk", Float),
     Column("days_to_renewal", Integer),
+    Column("days_to_notice_deadline", Integer),
     Column("change", String(16)),
     Column("probability_before", Float),
+    Column("band_before", String(16)),
+    Column("rank_before", Integer),
+    Column("moved_by", JSON),
     Column("play", Text),
     Column("play_name", Text),
+    Column("play_owner", Text),
     Column("first_step", Text),
     Column("due_date", String(10)),
-    Column("excluded_because", Text),
+    Column("phase", String(16)),
+    Column("because", Text),
     ForeignKeyConstraint(["as_of"], ["risk_lists.as_of"], ondelete="CASCADE"),
     Index("account_scores_by_account", "account_id", "as_of"),
     Index("account_scores_by_rank", "as_of", "state", "rank"),
