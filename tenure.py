@@ -477,7 +477,7 @@ def runs_command(project: Project, last: int, within: float | None) -> Shown:
 @as_of_option
 @click.option("--csm", help="Only the accounts of this CSM.")
 @click.option("--top", type=click.IntRange(1), help="So many rows; default: the list's capacity.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "csv", "xlsx", "parquet", "json"]), default="table")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to this file instead.")
 def list_command(
     project: Project, *, as_of: datetime | None, csm: str | None, top: int | None, form: str, out: Path | None
@@ -487,8 +487,10 @@ def list_command(
 
     found = chosen(project.settings, as_of=_day(as_of), csm=csm, top=top)
     if out is None:
-        return found, lambda: formatted(found, form)
-    _write(out, (formatted(found, form) + "\n").encode())
+        if form in ("xlsx", "parquet"):
+            raise click.UsageError(f"--format {form} is no text; name a file with --out.")
+        return found, lambda: formatted(found, form).decode().removesuffix("\n")
+    _write(out, formatted(found, form))
     return found, lambda: f"{len(found['rows'])} rows in {out}"
 
 

@@ -31,11 +31,17 @@ from serving.access import Token
 _log = logging.getLogger(__name__)
 
 UNMATCHED = "unmatched"
+SESSION = "tenure_session"
+"""Cookie of who has signed in to the pages: the secret of a token."""
+SIGN_IN = "/login"
+FORM = "application/x-www-form-urlencoded"
+MAX_FORM = 16 * 2**10
+"""Bytes of a form."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Parameters must look like parameters: "application/json; application/x-pickle" is not JSON.
 _JSON = re.compile(r'application/json([ \t]*;[ \t]*[\w.+-]+=([\w.+-]+|"[\w.+ -]*"))*[ \t]*', re.I | re.ASCII)
+_FORM = re.compile(_JSON.pattern.replace("application/json", re.escape(FORM)), re.I | re.ASCII)
 # One segment of a path. Dots that climb and control characters never name anything of ours.
 _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f]+"
 
@@ -81,6 +87,10 @@ class Guard:
     rate: Callable[[Token], float | None] = lambda _: None
     """Seconds that a caller must wait, or None."""
     observe: Callable[[Observed], None] = lambda _: None
+    pages: frozenset[str] = frozenset()
+    """Paths for people: the caller is known by a cookie, and a stranger is sent to `SIGN_IN`."""
+    forms: frozenset[str] = frozenset()
+    """Paths that take a form in place of JSON."""
     max_body: int = 8 * 2**20
     """Bytes."""
     max_concurrency: int = 64
@@ -148,17 +158,18 @@ class Guard:
         scope["state"]["route"] = path
         is_open = path in self.open_paths
         if not is_open:
-            scope["state"]["token"] = token = self._caller(headers)
+            scope["state"]["token"] = token = self._signed_in(headers) if path in self.pages else self._caller(headers)
             if token.role not in self.roles.get(path, {token.role}):
                 raise _Refusal(403, f"The role {token.role} may not ask this.")
             if wait := self.rate(token):
                 raise _Refusal(429, "Too many requests of this token.", {"retry-after": str(ceil(wait))})
-        _check_type(scope["method"], headers, has_body=body.is_declared)
-        _check_length(headers, limit=self.max_body)
-        length = await body.read(limit=self.max_body, timeout_s=self.body_timeout_s)
+        kind, limit = (_FORM, MAX_FORM) if path in self.forms else (_JSON, self.max_body)
+        _check_type(scope["method"], headers, kind, has_body=body.is_declared)
+        _check_length(headers, limit=limit)
+        length = await body.read(limit=limit, timeout_s=self.body_timeout_s)
         if length is None:
             return
-        _check_type(scope["method"], headers, has_body=length > 0)
+        _check_type(scope["method"], headers, kind, has_body=length > 0)
         if is_open:  # health is asked most urgently when all places are taken
             await self.app(scope, body.replay, reply)
         elif self._places.locked():
@@ -178,6 +189,13 @@ class Guard:
             allowed = ", ".join(sorted(methods))
             raise _Refusal(405, f"The method must be one of: {allowed}.", {"allow": allowed})
         raise _Refusal(404, "There is nothing at this path.")
+
+    def _signed_in(self, headers: Headers) -> Token:
+        secrets = [part.partition("=")[2] for part in _cookies(headers) if part.partition("=")[0] == SESSION]
+        token = self.verify(secrets[0]) if len(secrets) == 1 else None
+        if token is None:
+            raise _Refusal(303, "Sign in first.", {"location": SIGN_IN})
+        return token
 
     def _caller(self, headers: Headers) -> Token:
         given = headers.getlist("authorization")
@@ -269,7 +287,9 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=[(name.lower(), value) for name, value in message.get("headers", ())])
-            headers.update({"x-request-id": self.request_id, **_HEADERS})
+            headers.update({"x-request-id": self.request_id, "x-content-type-options": "nosniff"})
+            if "immutable" not in headers.get("cache-control", ""):  # Only what is named by its hash may be kept.
+                headers["cache-control"] = "no-store"
             message = {**message, "headers": headers.raw}
             self.status = message["status"]
         # Held until the app has ended: frameworks send a 500 of their own and then raise.
@@ -318,13 +338,18 @@ def _request_id(scope: Scope) -> str:
     return next(sane, None) or uuid.uuid4().hex
 
 
-def _check_type(method: str, headers: Headers, *, has_body: bool) -> None:
+def _cookies(headers: Headers) -> list[str]:
+    return [part.strip() for line in headers.getlist("cookie") for part in line.split(";")]
+
+
+def _check_type(method: str, headers: Headers, kind: re.Pattern[str], *, has_body: bool) -> None:
     if any(coding.strip().lower() != "identity" for coding in headers.getlist("content-encoding")):
         raise _Refusal(415, "The body must not be compressed; leave out Content-Encoding.")
     given = headers.getlist("content-type")
-    is_json = len(given) == 1 and _JSON.fullmatch(given[0].strip())
-    if not is_json and (has_body or (method == "POST" and given)):
-        raise _Refusal(415, "The body must be JSON, sent with 'Content-Type: application/json'.")
+    is_right = len(given) == 1 and kind.fullmatch(given[0].strip())
+    if not is_right and (has_body or (method == "POST" and given)):
+        said = "JSON, sent with 'Content-Type: application/json'" if kind is _JSON else f"a form, sent as {FORM}"
+        raise _Refusal(415, f"The body must be {said}.")
 
 
 def _check_length(headers: Headers, *, limit: int) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from features.errors import Misuse
 from features.settings import Settings
+from serving.exports import exported
 from serving.published import published, read_list
-from serving.text import explanation, list_csv, list_text
+from serving.text import explanation, list_text
 
 
 def chosen(settings: Settings, *, as_of: str | None, csm: str | None, top: int | None) -> dict[str, Any]:
@@ -24,14 +25,14 @@ def chosen(settings: Settings, *, as_of: str | None, csm: str | None, top: int |
     return {**{name: risk_list[name] for name in head}, "rows": rows}
 
 
-def formatted(found: Mapping[str, Any], form: str) -> str:
-    """A chosen list as table, csv or json text."""
+def formatted(found: Mapping[str, Any], form: str) -> bytes:
+    """A chosen list as table or json, or in a form of `FORMS`."""
     match form:
         case "json":
-            return json.dumps(found, indent=1, allow_nan=False)
-        case "csv":
-            return list_csv(found["rows"]).rstrip("\n")
-    return list_text(found, found["rows"])
+            return json.dumps(found, indent=1, allow_nan=False).encode() + b"\n"
+        case "table":
+            return list_text(found, found["rows"]).encode() + b"\n"
+    return exported(found["rows"], form)[0]
 
 
 def explained(settings: Settings, account: str, *, as_of: str | None) -> tuple[Mapping[str, Any], str]:

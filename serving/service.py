@@ -30,6 +30,8 @@ from serving import rest
 from serving.access import Token, TokenStore, token_store
 from serving.answers import Answers
 from serving.champion import load_champion
+from serving.console import pages
+from serving.console.pages import Pages
 from serving.guard import Guard
 from serving.ledger import Ledger, open_ledger
 from serving.ledger.lists import list_head
@@ -50,7 +52,10 @@ PATHS = {
     "/v1/score_accounts": frozenset({"POST"}),
     **dict.fromkeys(rest.PATHS, _READ),
     "/metrics": _READ,
+    **pages.PATHS,
+    **pages.OPEN_PATHS,
 }
+OPEN_PATHS = frozenset({"/livez", "/readyz", *pages.OPEN_PATHS})
 ROLES = {
     "/v1/score": frozenset({"csm", "manager", "admin", "ds"}),
     "/v1/score_accounts": frozenset({"csm", "manager", "admin", "ds"}),
@@ -136,7 +141,10 @@ def verify(secret: str) -> Token | None:
 def guarded(app: ASGIApp) -> Guard:
     """`app` behind the guard, as it stands under both servers."""
     rate = Rates(per_second=REQUESTS_PER_S, burst=BURST)
-    return Guard(app, verify=verify, paths=PATHS, roles=ROLES, rate=rate, observe=observe)
+    return Guard(
+        app, verify=verify, paths=PATHS, open_paths=OPEN_PATHS, pages=frozenset(pages.PATHS), forms=pages.FORMS,
+        roles=ROLES, rate=rate, observe=observe,
+    )  # fmt: skip
 
 
 def now() -> datetime:
@@ -168,10 +176,15 @@ async def metrics(_: Request) -> Response:
     return await run_in_threadpool(counted)
 
 
+_ROUTES = [
+    Route("/metrics", metrics),
+    *rest.routes(lambda: answers(), now),
+    *Pages(lambda: answers(), lambda secret: verify(secret), now).routes(),
+]
+
+
 @bentoml.service(name="tenure", threads=4, traffic={"timeout": 60}, metrics={"enabled": False})
-@bentoml.asgi_app(
-    Starlette(routes=[Route("/metrics", metrics), *rest.routes(lambda: answers(), now)]), path="/", name="rest"
-)
+@bentoml.asgi_app(Starlette(routes=_ROUTES), path="/", name="rest")
 class TenureService:
     """Probabilities of churn, with reasons."""
 

@@ -1,11 +1,10 @@
-"""What the command line prints: tables for a person, CSV for a sheet."""
+"""What the command line prints for a person."""
 
 from __future__ import annotations
 
-import csv
 import io
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,13 +21,6 @@ class Estimate(Protocol):
     @property
     def value(self) -> float | None:
         """None where it cannot be computed."""
-
-
-COLUMNS = (
-    "rank", "account_id", "name", "csm_id", "probability", "band", "mrr", "mrr_at_risk", "days_to_renewal",
-    "reason_1", "reason_2", "reason_3", "play", "first_step", "due_date",
-)  # fmt: skip
-_STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 
 
 def list_text(risk_list: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -61,33 +53,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         "\n".join(reason["text"] for reason in row["reasons"]) or "–",
         step,
     ]
-
-
-def list_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The list as CSV, one account a line; text that a sheet would run as a formula is made harmless."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        texts = [reason["text"] for reason in row["reasons"]]
-        play = row["play"] or {}
-        given = {
-            **row,
-            **{f"reason_{place + 1}": texts[place] if place < len(texts) else None for place in range(3)},
-            "play": play.get("play"),
-            "first_step": play.get("step"),
-            "due_date": play.get("due_date"),
-        }
-        writer.writerow([_harmless(given[column]) for column in COLUMNS])
-    return sink.getvalue()
-
-
-def _harmless(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    # A line break inside a value would begin a line of its own in careless readers.
-    value = " ".join(value.splitlines()) if value.splitlines() != [value] else value
-    return "'" + value if value.startswith(_STARTS_FORMULA) else value
 
 
 def explanation(row: Mapping[str, Any], risk_list: Mapping[str, Any]) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import fcntl
-import io
 import json
 import math
 import multiprocessing
@@ -36,7 +34,6 @@ from serving.reasons import MIN_SHARE, reasons, shown
 from serving.retention.playbooks import Condition, Play, Step, read_playbooks, suggest
 from serving.risklist import NO_SIGNAL_HEADING, Made, Rules, risk_list
 from serving.scoring import features_at, people_at, score
-from serving.text import list_csv
 
 # ibis 12 still asks pandas 3 for an option that pandas 4 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
@@ -600,30 +597,6 @@ def test_a_day_before_all_usage_is_refused(project):
 
 
 # How it is read
-
-
-@pytest.mark.parametrize("text", ['=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", "\tx", "=1,2\n3"])
-def test_a_sheet_runs_nothing_that_a_name_says(made, text):
-    row = {**made["rows"][0], "account_id": text, "name": text, "csm_id": text}
-
-    found = next(csv.DictReader(io.StringIO(list_csv([row]), newline="")))
-
-    assert [found["account_id"], found["name"], found["csm_id"]] == ["'" + text.replace("\n", " ")] * 3
-
-
-@pytest.mark.parametrize("text", ["\rx", "Acme\r=1+1"])
-def test_no_name_begins_a_line_of_the_sheet(made, text):
-    sheet = list_csv([{**made["rows"][0], "name": text}])
-
-    assert len(list(csv.reader(io.StringIO(sheet, newline="")))) == 2
-
-
-def test_the_sheet_holds_what_the_list_holds(made):
-    found = list(csv.DictReader(io.StringIO(list_csv(made["rows"]), newline="")))
-
-    assert [row["account_id"] for row in found] == [row["account_id"] for row in made["rows"]]
-    assert [float(row["probability"]) for row in found] == [row["probability"] for row in made["rows"]]
-    assert not any(value.startswith(("=", "+", "@")) for row in found for value in row.values())
 
 
 def test_a_list_is_plain_json(made):

@@ -238,7 +238,8 @@ def test_an_account_of_another_book_answers_like_one_that_does_not_exist(ask, to
         View,
         sort=st.sampled_from(SORTS), is_descending=st.booleans(), text=st.none() | st.text(max_size=3),
         bands=st.lists(st.sampled_from(BANDS), max_size=2, unique=True).map(tuple),
-        csm_id=st.none() | st.text(max_size=3), only_listed=st.booleans(), offset=st.integers(0, 300), limit=st.integers(1, 50),
+        csm_id=st.none() | st.text(max_size=3), only_listed=st.booleans(), offset=st.integers(0, 300),
+        limit=st.integers(1, 50),
     )
 )  # fmt: skip
 def test_no_view_shows_a_book_that_is_not_ones_own(settings, owner, view):

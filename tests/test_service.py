@@ -243,7 +243,7 @@ def test_a_csm_sees_the_own_book_alone(client, store, today):
 # What is refused
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/", "/v1/score/", "/v1/lists/latest/", "/v2", "/docs.json"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/score/", "/v1/lists/latest/", "/v2", "/docs.json"])
 def test_an_unknown_path_is_404(client, path):
     assert is_problem(client.get(path), 404)
 

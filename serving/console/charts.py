@@ -1,0 +1,90 @@
+"""Pictures as SVG inside the page: no script, no style of their own, a title for who listens instead of looking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 220, 46, 16, 12, 26
+
+
+def risk_over_time(history: Sequence[Mapping[str, Any]]) -> Markup:
+    """The probability of each list, oldest first from left to right; empty below two of them.
+
+    Parameters
+    ----------
+    history : newest first, with as_of and probability (None where the account was not scored)
+    """
+    known = [row for row in reversed(history) if row["probability"] is not None]
+    if not known:
+        return Markup('<p class="quiet">It was on no list yet.</p>')
+    if len(known) == 1:
+        only = known[0]
+        return Markup('<p class="quiet">One list so far, {}: {:.1%}.</p>').format(only["as_of"], only["probability"])
+    most = _ceiling(max(row["probability"] for row in known))
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    spots = [
+        (LEFT + width * place / (len(known) - 1), TOP + height * (1 - row["probability"] / most))
+        for place, row in enumerate(known)
+    ]
+    parts = [_grid(most)]
+    parts.append(Markup('<polyline class="line" points="{}"/>').format(" ".join(f"{x:.1f},{y:.1f}" for x, y in spots)))
+    for (x, y), row in zip(spots, known, strict=True):
+        dot = '<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"><title>{}: {:.1%}</title></circle>'
+        parts.append(Markup(dot).format(x, y, row["as_of"], row["probability"]))
+    for place, anchor in ((0, "start"), (-1, "end")):
+        label = '<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>'
+        parts.append(Markup(label).format(spots[place][0], HEIGHT - 8, anchor, known[place]["as_of"]))
+    first, last = known[0], known[-1]
+    said = f"Risk from {first['probability']:.1%} on {first['as_of']} to {last['probability']:.1%} on {last['as_of']}"
+    return _picture(said, HEIGHT, parts)
+
+
+def _ceiling(most: float) -> float:
+    """The next round share above the greatest value."""
+    return next((step for step in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75) if most <= step), 1.0)
+
+
+def _grid(most: float) -> Markup:
+    lines = []
+    for part in (0.0, 0.5, 1.0):
+        y = TOP + (HEIGHT - TOP - BOTTOM) * (1 - part)
+        line = (
+            '<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
+            '<text x="{}" y="{:.1f}" text-anchor="end">{}</text>'
+        )
+        shown = f"{most * part:.1%}" if most < 0.1 else f"{most * part:.0%}"
+        lines.append(Markup(line).format(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, shown))
+    return Markup("").join(lines)
+
+
+def moved_by(parts: Mapping[str, float]) -> Markup:
+    """Bars to the left and right of nothing: what lowered and what raised the log-odds."""
+    if not parts:
+        return Markup("")
+    row, middle, reach = 26, 430, 250
+    most = max(abs(value) for value in parts.values()) or 1.0
+    bars = []
+    for place, (name, value) in enumerate(parts.items()):
+        y, length = 6 + place * row, reach * abs(value) / most
+        bar = (
+            '<text x="150" y="{}" text-anchor="end">{}</text>'
+            '<rect class="{}" x="{:.1f}" y="{}" width="{:.1f}" height="14"/>'
+            '<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>'
+        )
+        left = middle - length if value < 0 else middle
+        beside = (left - 6, "end") if value < 0 else (left + length + 6, "start")
+        kind = "down" if value < 0 else "up"
+        shown = f"{value:+.2f}".replace("-", "−")
+        bars.append(Markup(bar).format(y + 11, name, kind, left, y, length, beside[0], y + 11, beside[1], shown))
+    height = 12 + row * len(parts)
+    axis = Markup('<line class="axis" x1="{}" x2="{}" y1="0" y2="{}"/>').format(middle, middle, height)
+    said = ", ".join(f"{name} {value:+.2f}" for name, value in parts.items())
+    return _picture(f"What moved the score: {said}", height, [*bars, axis])
+
+
+def _picture(said: str, height: int, parts: Sequence[Markup]) -> Markup:
+    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, height, said)
+    return head + Markup("").join(parts) + Markup("</svg>")
