@@ -235,6 +235,23 @@ class LedgerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """How the service behaves."""
+
+    follow_s: float = 5.0
+    """Seconds between two looks at the champion's alias."""
+    requests_per_s: float = 200.0
+    """Of each token, in the long run."""
+    burst: int = 400
+    """Of each token, at once."""
+
+    def __post_init__(self) -> None:
+        _require(self.follow_s > 0, "[serve] follow_s", self.follow_s, "above 0 seconds")
+        _require(self.requests_per_s > 0, "[serve] requests_per_s", self.requests_per_s, "above 0")
+        _require(self.burst >= 1, "[serve] burst", self.burst, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A whole `tenure.toml`."""
 
@@ -248,6 +265,7 @@ class Settings:
     train: TrainSettings = field(default_factory=TrainSettings)
     leakage: LeakageSettings = field(default_factory=LeakageSettings)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    serve: ServeSettings = field(default_factory=ServeSettings)
     state_dir: Path
     compiled_dir: Path
     """Folder of compiled builds: `compiled` in the state directory, or what TENURE_COMPILED_DIR says."""
@@ -278,7 +296,19 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     """Settings from `path`, with `${NAME}` taken from `environ` (default: the process's own)."""
     environ = os.environ if environ is None else environ
     document = _expanded(_parsed(path), environ, path)
-    sections = {"tables", "sources", "label", "quarantine", "policy", "train", "leakage", "engine", "ledger", "state"}
+    sections = {
+        "tables",
+        "sources",
+        "label",
+        "quarantine",
+        "policy",
+        "train",
+        "leakage",
+        "engine",
+        "ledger",
+        "serve",
+        "state",
+    }
     _refuse_unknown(document, sections, f"{path.name}")
     root = path.resolve().parent
     state = document.get("state", {})
@@ -296,6 +326,7 @@ def read_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
         train=_section(TrainSettings, document, "train"),
         leakage=_section(LeakageSettings, document, "leakage"),
         ledger=_section(LedgerSettings, document, "ledger"),
+        serve=_section(ServeSettings, document, "serve"),
         state_dir=(state_dir := (root / state.get("dir", ".tenure")).resolve()),
         compiled_dir=Path(environ.get("TENURE_COMPILED_DIR") or state_dir / "compiled"),
     )

@@ -1,10 +1,12 @@
-"""One shape for every error: what BentoML answers in its own is told again as RFC 9457."""
+"""One shape for every error, what BentoML answers in its own too (RFC 9457); and whether we can answer at all."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,6 +44,25 @@ class OneErrorShape:
             )
 
         await self.app(scope, receive, hold)
+
+
+class Readiness:
+    """ASGI middleware that answers `/readyz` with 503 while `not_ready` has a reason."""
+
+    def __init__(self, app: ASGIApp, not_ready: Callable[[], str | None]) -> None:
+        self.app, self.not_ready = app, not_ready
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask off the loop, for a database may be slow to say that it is gone."""
+        app = self.app
+        if (
+            scope["type"] == "http"
+            and scope["path"] == "/readyz"
+            and (reason := await run_in_threadpool(self.not_ready))
+        ):
+            request_id = scope.get("state", {}).get("request_id")
+            app = problem(503, reason, instance="/readyz", request_id=request_id, headers={"retry-after": "5"})
+        await app(scope, receive, send)
 
 
 def _is_foreign(start: Message) -> bool:

@@ -6,6 +6,7 @@ BentoML's own server opens a control port on this machine that anyone here could
 from __future__ import annotations
 
 import os
+import tempfile
 from datetime import datetime
 
 import uvicorn
@@ -15,15 +16,15 @@ from features.errors import ConfigurationError
 from features.settings import Settings
 from serving.access import token_store
 from serving.champion import load_champion
-from serving.problems import OneErrorShape
-from serving.service import CONFIG_VARIABLE, guarded, service
+from serving.problems import OneErrorShape, Readiness
+from serving.service import CONFIG_VARIABLE, guarded, not_ready, service
 
 MAX_CONNECTIONS = 256
 
 
 def app() -> ASGIApp:
     """The guarded service of one worker."""
-    return guarded(OneErrorShape(service.to_asgi()))
+    return guarded(Readiness(OneErrorShape(service.to_asgi()), not_ready))
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, now: datetime) -> None:
@@ -41,6 +42,8 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, now: dateti
         )
     load_champion(settings)
     os.environ[CONFIG_VARIABLE] = str(settings.path)
+    if workers > 1:  # Where the counts of all workers meet.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="tenure-metrics-")
     uvicorn.run(
         "serving.server:app",
         factory=True,
@@ -48,6 +51,8 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, now: dateti
         port=port,
         workers=workers,
         limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=10,
         server_header=False,
         log_level="warning",
     )

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from features.errors import DataError
+from features.errors import DataError, TenureError
 from features.settings import Settings, find_config, read_settings
 from serving import rest
 from serving.access import Token, TokenStore, token_store
@@ -33,19 +33,14 @@ from serving.champion import load_champion
 from serving.console import pages
 from serving.console.pages import Pages
 from serving.guard import Guard
-from serving.ledger import Ledger, open_ledger
-from serving.ledger.lists import list_head
+from serving.ledger import open_ledger
+from serving.ledger.lists import list_days, list_head
 from serving.observing import LIST_AGE, ROWS, SWAP_FAILED, WORKERS, observe
 from serving.observing import metrics as counted
 from serving.rates import Rates
 
 CONFIG_VARIABLE = "TENURE_CONFIG"
 MAX_ROWS = 1000
-FOLLOW_S = 5.0
-"""Seconds between two looks at the alias."""
-REQUESTS_PER_S, BURST = 200.0, 400
-"""Of each token."""
-
 _READ = frozenset({"GET", "HEAD"})
 PATHS = {
     "/v1/score": frozenset({"POST"}),
@@ -128,9 +123,21 @@ def _tokens() -> TokenStore:
     return token_store(settings())
 
 
-def tokens_ledger() -> Ledger:
-    """The ledger of the company this process serves."""
-    return open_ledger(settings())
+@cache
+def _rates() -> Rates:
+    return Rates(per_second=settings().serve.requests_per_s, burst=settings().serve.burst)
+
+
+def not_ready() -> str | None:
+    """Why this process cannot answer now; None where it can."""
+    try:
+        answers()
+        with open_ledger(settings()).reading() as connection:
+            list_days(connection)
+    except TenureError as error:
+        _log.warning("not ready: %s", error)
+        return "Something that tenure depends on is down; the log says what."
+    return None
 
 
 def verify(secret: str) -> Token | None:
@@ -140,10 +147,9 @@ def verify(secret: str) -> Token | None:
 
 def guarded(app: ASGIApp) -> Guard:
     """`app` behind the guard, as it stands under both servers."""
-    rate = Rates(per_second=REQUESTS_PER_S, burst=BURST)
     return Guard(
         app, verify=verify, paths=PATHS, open_paths=OPEN_PATHS, pages=frozenset(pages.PATHS), forms=pages.FORMS,
-        roles=ROLES, rate=rate, observe=observe,
+        roles=ROLES, rate=lambda token: _rates()(token), observe=observe,
     )  # fmt: skip
 
 
@@ -154,11 +160,11 @@ def now() -> datetime:
 
 def _follow() -> None:
     """Look every few seconds which version is champion, for as long as the process lives."""
-    while not _STOPPING.wait(FOLLOW_S):
+    while not _STOPPING.wait(settings().serve.follow_s):
         try:
             answers().follow(now())
             SWAP_FAILED.set(answers().swap.failed is not None)
-            with tokens_ledger().reading() as connection:
+            with open_ledger(settings()).reading() as connection:
                 head = list_head(connection)
             if head is not None:
                 LIST_AGE.set((now().date() - date.fromisoformat(head["as_of"])).days)

@@ -236,7 +236,7 @@ def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
 LONG = {
     "test_init", "test_identities", "test_corrections", "test_silence", "test_commercial_edges", "test_voice_edges",
     "test_lifecycle", "test_history", "test_world_tables", "test_world_causes", "test_labels", "test_bitemporal_edges",
-    "test_schema_drift", "test_postgres", "test_training", "test_lists",
+    "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_operation",
 }  # fmt: skip
 """Files whose tests each open a company of their own: `make test` runs a third of them, `make test-full` all."""
 

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -24,50 +18,11 @@ from serving.access import token_store
 from serving.ledger import open_ledger
 from serving.ledger.lists import keep_list
 from serving.published import published, read_list
+from tests.servers import BENTOML, TENURE, free_port, running
 
-TENURE, BENTOML = (Path(sys.executable).with_name(name) for name in ("tenure", "bentoml"))
 ROUTES = [("POST", "/v1/score"), ("POST", "/v1/score_accounts"), ("GET", "/v1/lists/latest")]
 SECRET = "s3cr3t-of-the-caller"
 NOW = datetime.now(UTC)
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-@contextmanager
-def running(command, port, log, **variables):
-    """The base address of a server that is ready; it and all it started end with the block."""
-    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True", **variables}
-    base = f"http://127.0.0.1:{port}"
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
-        try:
-            wait_until_ready(server, base, log)
-            yield base
-        finally:
-            for process in [*descendants(server.pid), server.pid]:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            server.wait()
-
-
-def descendants(parent):
-    """The processes below `parent`: BentoML's workers outlive their master."""
-    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-        yield from (int(child), *descendants(child))
-
-
-def wait_until_ready(server, base, log, seconds=90):
-    for _ in range(seconds * 5):
-        assert server.poll() is None, log.read_text()
-        with suppress(httpx.TransportError):
-            if httpx.get(f"{base}/readyz").status_code == 200:
-                return
-        time.sleep(0.2)
-    raise AssertionError(f"not ready after {seconds} seconds: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")
