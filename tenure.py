@@ -494,6 +494,17 @@ def list_command(
     return found, lambda: f"{len(found['rows'])} rows in {out}"
 
 
+@company_command(main, "replay")
+@click.option("--as-of", type=DAY, required=True, help="Day of the list to make again.")
+@click.option("--model", "version", help="Version that must have made it.")
+def replay_command(project: Project, as_of: datetime, version: str | None) -> Shown:
+    """Make a past list again from today's tables, and say whether it is the one that was published; exit 65 if not."""
+    from serving.replay import replay
+
+    done = replay(project.tables, project.settings, as_of=as_of, version=version)
+    return done.as_dict(), done.text
+
+
 @company_command(main, "explain")
 @as_of_option
 @click.argument("account")
@@ -627,6 +638,49 @@ def token_revoke_command(project: Project, token_id: str) -> Shown:
 
     token_store(project.settings).revoke(token_id, now=datetime.now(UTC))
     return {"revoked": token_id}, lambda: f"{token_id} is refused from now on."
+
+
+@company_command(main, "cover")
+@click.argument("csm")
+@click.option("--by", "covered_by", required=True, help="Who sees the book of CSM meanwhile.")
+@click.option("--from", "first", type=DAY, required=True, help="First day …")
+@click.option("--to", "last", type=DAY, required=True, help="… and last day, included.")
+@click.option("--who", envvar="USER", default="tenure", help="Who says so; for the audit.")
+def cover_command(project: Project, *, csm: str, covered_by: str, first: datetime, last: datetime, who: str) -> Shown:
+    """Let a CSM see the book of another for some days: holidays, illness."""
+    from serving.access import Cover, cover
+    from serving.ledger import open_ledger
+
+    given = Cover(csm_id=csm, covered_by=covered_by, first=first.date(), last=last.date())
+    cover(open_ledger(project.settings), given, now=datetime.now(UTC), by=who)
+    facts = {"csm": csm, "by": covered_by, "from": _day(first), "to": _day(last)}
+    return facts, lambda: f"{covered_by} sees the book of {csm} from {first:%Y-%m-%d} to {last:%Y-%m-%d}."
+
+
+@main.group("ledger")
+def ledger_group() -> None:
+    """The ledger: runs, lists, tokens, audit."""
+
+
+@company_command(ledger_group, "backup")
+@click.argument("file", type=click.Path(path_type=Path))
+def ledger_backup_command(project: Project, file: Path) -> Shown:
+    """Copy an SQLite ledger into FILE while others go on writing; a PostgreSQL one is backed up by pg_dump."""
+    from serving.ledger import open_ledger
+
+    open_ledger(project.settings).backup(file)
+    return {"file": str(file)}, lambda: f"The ledger is copied to {file}. To restore it, put it in its place."
+
+
+@company_command(ledger_group, "audit")
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="So many lines, newest first.")
+def ledger_audit_command(project: Project, last: int) -> Shown:
+    """Who did what; the database refuses to change these lines."""
+    from serving.ledger import audit_lines, open_ledger
+    from serving.text import facts_table
+
+    rows = audit_lines(open_ledger(project.settings), last=last)
+    return {"audit": rows}, lambda: facts_table(rows, ("number", "at", "by", "action", "subject", "facts"))
 
 
 @company_command(main, "serve")

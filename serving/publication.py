@@ -148,9 +148,18 @@ def read_features(folder: Path) -> pd.DataFrame:
 def list_before(settings: Settings, as_of: datetime) -> Before | None:
     """The newest list of an earlier day, as far as the next one needs it; None before the first."""
     days = [day for day in published_days(settings) if day < f"{as_of:%Y-%m-%d}"]
-    if not days:
+    return _as_before(published(settings, days[-1]), settings) if days else None
+
+
+def list_it_followed(settings: Settings, risk_list: Mapping[str, Any]) -> Before | None:
+    """The very list that a published one was compared with, also where another is in force for that day by now."""
+    named = risk_list["before"]
+    if named is None:
         return None
-    folder = published(settings, days[-1])
+    return _as_before(settings.state_dir / "lists" / named["as_of"] / named["list_id"], settings)
+
+
+def _as_before(folder: Path, settings: Settings) -> Before:
     found = read_list(folder)
     contributions = (
         _read_parquet(folder, "contributions.parquet") if (folder / "contributions.parquet").exists() else None

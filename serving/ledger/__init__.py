@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy import Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
@@ -153,6 +153,13 @@ def record(
     """One more line of the audit, in the transaction of what it tells."""
     line = {"at": at.replace(tzinfo=None), "by": by, "action": action, "subject": subject, "facts": facts}
     connection.execute(audit.insert(), line)
+
+
+def audit_lines(ledger: Ledger, *, last: int) -> list[dict[str, Any]]:
+    """The newest lines of the audit first."""
+    with ledger.reading() as connection:
+        found = connection.execute(select(audit).order_by(audit.c.number.desc()).limit(last)).mappings().all()
+    return [{**row, "at": f"{row['at']:%Y-%m-%d %H:%M:%S}"} for row in found]
 
 
 def _file_engine(place: Path) -> Engine:
