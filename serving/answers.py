@@ -23,10 +23,10 @@ from features.settings import Settings
 from features.tables import open_tables
 from serving.access import Token, sees
 from serving.champion import Champion, load_champion, registered_version
+from serving.list_parts import NOT_SCORED
 from serving.publication import read_features
 from serving.published import published, read_list
 from serving.reasons import reasons
-from serving.risklist import NOT_SCORED
 from serving.scoring import features_at, people_at, score, staleness
 from training.model import ChurnModel
 

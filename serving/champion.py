@@ -28,6 +28,10 @@ ARTEFACT = "artifacts/artefact"
 POINTER = "champion.json"
 
 
+class NoChampion(ConfigurationError):
+    """No model was ever champion here."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Champion:
     """A verified model and its version in the registry."""
@@ -116,7 +120,7 @@ def _champion_version(settings: Settings) -> str:
 def _kept(settings: Settings, error: Exception) -> tuple[str, Path]:
     pointer = settings.state_dir / POINTER
     if not pointer.is_file():
-        raise ConfigurationError(
+        raise NoChampion(
             f"A champion must be in the registry; found none ({str(error).splitlines()[0]}). Run `tenure train` first, "
             "and if its gate refused the version, do as it says."
         ) from error

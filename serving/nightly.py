@@ -15,12 +15,14 @@ from features.errors import DependencyDown, TenureError
 from features.history import snapshot
 from features.settings import Settings
 from features.tables import Tables
-from serving.champion import load_champion
+from serving.champion import NoChampion, load_champion
+from serving.day_one import day_one_list
 from serving.ledger import Ledger, open_ledger
 from serving.ledger.tables import runs
+from serving.list_parts import Made, RiskList, Rules
 from serving.publication import list_before, one_at_a_time, publish
 from serving.retention.playbooks import read_playbooks
-from serving.risklist import Made, RiskList, Rules, risk_list
+from serving.risklist import risk_list
 from serving.scoring import features_at, people_at, staleness
 
 Clock = Callable[[], datetime]
@@ -36,10 +38,14 @@ def score_and_publish(tables: Tables, settings: Settings, *, as_of: datetime) ->
 
 
 def make_list(tables: Tables, settings: Settings, as_of: datetime) -> tuple[Made, pd.DataFrame]:
-    """The list of `as_of` by the champion, and the features behind it; nothing is written."""
-    champion = load_champion(settings)
-    features = features_at(tables, settings, as_of)
-    people, before = people_at(tables, settings, as_of), list_before(settings, as_of)
+    """The list of `as_of` by the champion, by rules before the first one, and the features behind it."""
+    features, people = features_at(tables, settings, as_of), people_at(tables, settings, as_of)
+    try:
+        champion = load_champion(settings)
+    except NoChampion:
+        horizon = settings.label.horizon_days
+        return day_one_list(features, people, rules(settings), as_of=as_of, horizon_days=horizon), features
+    before = list_before(settings, as_of)
     return risk_list(champion, features, people, rules(settings), as_of=as_of, before=before), features
 
 

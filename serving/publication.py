@@ -32,8 +32,8 @@ from serving.champion import kept_model
 from serving.changes import Before
 from serving.ledger import open_ledger
 from serving.ledger.lists import keep_list
+from serving.list_parts import Made
 from serving.published import CURRENT, published, published_days, read_list, verified
-from serving.risklist import Made
 
 
 @contextmanager

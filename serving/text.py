@@ -46,7 +46,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
         str(row["rank"]),
         f"{row['account_id']}\n{row['name'] or ''}",
-        f"{row['probability']:.1%}\n{row['band']}".replace("%", " %"),
+        "–" if row["probability"] is None else f"{row['probability']:.1%}\n{row['band']}".replace("%", " %"),
         at_risk,
         renewal,
         row["csm_id"] or "–",
@@ -57,13 +57,19 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def explanation(row: Mapping[str, Any], risk_list: Mapping[str, Any]) -> str:
     """One account of a list, in sentences."""
-    lines = [
-        f"{row['account_id']} {row['name'] or ''}".rstrip(),
-        f"Rank {row['rank']} of {risk_list['counts']['scored']} on {risk_list['as_of']}: {row['probability']:.1%} "
-        f"within {risk_list['horizon_days']} days ({row['band']}; base rate {risk_list['base_rate']:.1%}).",
-    ]
+    scored = risk_list["counts"]["scored"]
+    place = f"Rank {row['rank']} of {scored} on {risk_list['as_of']}"
+    if row["probability"] is None:
+        place += f", {len(row['reasons'])} rules met; no model has learned yet."
+    else:
+        place += (
+            f": {row['probability']:.1%} within {risk_list['horizon_days']} days ({row['band']}; "
+            f"base rate {risk_list['base_rate']:.1%})."
+        )
+    lines = [f"{row['account_id']} {row['name'] or ''}".rstrip(), place]
     if row["mrr"] is not None:
-        lines.append(f"MRR {row['mrr']:,.0f}, of it {row['mrr_at_risk']:,.0f} at risk.")
+        at_risk = "" if row["mrr_at_risk"] is None else f", of it {row['mrr_at_risk']:,.0f} at risk"
+        lines.append(f"MRR {row['mrr']:,.0f}{at_risk}.")
     if row["days_to_renewal"] is not None:
         lines.append(f"Renewal in {row['days_to_renewal']} days.")
     lines += ["Why:", *(f"  {number}. {reason['text']}" for number, reason in enumerate(row["reasons"], start=1))]

@@ -13,9 +13,10 @@ import tenure
 from features.settings import PolicySettings
 from serving.champion import load_champion
 from serving.changes import STAYS_ABOVE, Before, kind_of, settled_band
+from serving.list_parts import Rules
 from serving.publication import list_before, publish
 from serving.retention.playbooks import read_playbooks
-from serving.risklist import Rules, risk_list
+from serving.risklist import risk_list
 from serving.scoring import features_at, people_at
 from training.calibration import Calibrator
 

@@ -28,11 +28,12 @@ from features.catalogue import FEATURES, feature
 from features.errors import AlreadyRunning, CannotWrite, ConfigurationError, DataError, StaleData, TenureError
 from features.settings import PolicySettings, read_settings
 from serving.champion import load_champion
+from serving.list_parts import Made, Rules
 from serving.publication import one_at_a_time, publish, read_features
 from serving.published import published, read_list
 from serving.reasons import MIN_SHARE, reasons, shown
 from serving.retention.playbooks import Condition, Play, Step, read_playbooks, suggest
-from serving.risklist import NO_SIGNAL_HEADING, Made, Rules, risk_list
+from serving.risklist import NO_SIGNAL_HEADING, risk_list
 from serving.scoring import features_at, people_at, score
 
 # ibis 12 still asks pandas 3 for an option that pandas 4 will not have.

@@ -42,7 +42,7 @@ risk_lists = Table(
     Column("model_version", String(64), nullable=False),
     Column("model_artefact", String(64), nullable=False),
     Column("horizon_days", Integer, nullable=False),
-    Column("base_rate", Float, nullable=False),
+    Column("base_rate", Float),
     Column("heading", Text, nullable=False),
     Column("counts", JSON, nullable=False),
     Column("before", JSON),

@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("model_version", sa.String(64), nullable=False),
         sa.Column("model_artefact", sa.String(64), nullable=False),
         sa.Column("horizon_days", sa.Integer, nullable=False),
-        sa.Column("base_rate", sa.Float, nullable=False),
+        sa.Column("base_rate", sa.Float),
         sa.Column("heading", sa.Text, nullable=False),
         sa.Column("counts", sa.JSON, nullable=False),
         sa.Column("before", sa.JSON),
