@@ -11,16 +11,17 @@ import os
 from datetime import UTC, date, datetime
 from functools import cache
 from http import HTTPStatus
+from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import bentoml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -32,6 +33,7 @@ from serving.answers import Answers
 from serving.champion import load_champion
 from serving.console import pages
 from serving.console.pages import Pages
+from serving.contract import MAX_ROWS, OPENAPI_PATH, AccountsRequest, Row, ScoreRequest, openapi
 from serving.guard import Guard
 from serving.ledger import open_ledger
 from serving.ledger.lists import list_days, list_head
@@ -40,13 +42,13 @@ from serving.observing import metrics as counted
 from serving.rates import Rates
 
 CONFIG_VARIABLE = "TENURE_CONFIG"
-MAX_ROWS = 1000
 _READ = frozenset({"GET", "HEAD"})
 PATHS = {
     "/v1/score": frozenset({"POST"}),
     "/v1/score_accounts": frozenset({"POST"}),
     **dict.fromkeys(rest.PATHS, _READ),
     "/metrics": _READ,
+    OPENAPI_PATH: _READ,
     **pages.PATHS,
     **pages.OPEN_PATHS,
 }
@@ -59,50 +61,11 @@ ROLES = {
 }
 """Who may ask, where not everybody may."""
 
+EARLIEST = date(1970, 1, 1)
+"""No company has tables of a day before."""
+
 _log = logging.getLogger(__name__)
 _STOPPING = Event()
-
-
-class Row(BaseModel):
-    """One account's features; they are checked against the model's own contract, row by row."""
-
-    model_config = ConfigDict(extra="forbid")
-    account_id: str = Field(min_length=1)
-    features: dict[str, Any]
-
-
-class ScoreRequest(BaseModel):
-    """Rows to score."""
-
-    model_config = ConfigDict(extra="forbid")
-    rows: list[Row] = Field(min_length=1)
-    reasons: bool = False
-    partial: bool = False
-
-    @field_validator("rows")
-    @classmethod
-    def _once_each(cls, rows: list[Row]) -> list[Row]:
-        return _unrepeated(rows, [row.account_id for row in rows])
-
-
-class AccountsRequest(BaseModel):
-    """Accounts to score from the features tenure has of them."""
-
-    model_config = ConfigDict(extra="forbid")
-    account_ids: list[str] = Field(min_length=1)
-    as_of: date | None = None
-    reasons: bool = True
-
-    @field_validator("account_ids")
-    @classmethod
-    def _once_each(cls, account_ids: list[str]) -> list[str]:
-        return _unrepeated(account_ids, account_ids)
-
-
-def _unrepeated(items: list[Any], ids: list[str]) -> list[Any]:
-    if len(set(ids)) != len(ids):
-        raise ValueError("each account_id must be sent once")
-    return items
 
 
 @cache
@@ -177,6 +140,11 @@ def start_following() -> None:
     Thread(target=_follow, name="follow", daemon=True).start()
 
 
+async def openapi_document(_: Request) -> Response:
+    """GET /v1/openapi.json."""
+    return JSONResponse(openapi(version("tenure")))
+
+
 async def metrics(_: Request) -> Response:
     """GET /metrics."""
     return await run_in_threadpool(counted)
@@ -184,6 +152,7 @@ async def metrics(_: Request) -> Response:
 
 _ROUTES = [
     Route("/metrics", metrics),
+    Route(OPENAPI_PATH, openapi_document),
     *rest.routes(lambda: answers(), now),
     *Pages(lambda: answers(), lambda secret: verify(secret), now).routes(),
 ]
@@ -213,8 +182,9 @@ class TenureService:
         """Score accounts from the features of the latest list, or of an earlier day."""
         _refuse_excess(len(account_ids))
         moment = now()
-        if as_of is not None and as_of > moment.date():
-            raise bentoml.exceptions.InvalidArgument(f"as_of must not be after {moment:%Y-%m-%d}; found {as_of}.")
+        if as_of is not None and not EARLIEST <= as_of <= moment.date():
+            said = f"as_of must be from {EARLIEST} to {moment:%Y-%m-%d}; found {as_of}."
+            raise bentoml.exceptions.InvalidArgument(said)
         try:
             return _counted(
                 answers().score_accounts(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -23,6 +26,7 @@ from tests.servers import BENTOML, TENURE, free_port, running
 ROUTES = [("POST", "/v1/score"), ("POST", "/v1/score_accounts"), ("GET", "/v1/lists/latest")]
 SECRET = "s3cr3t-of-the-caller"
 NOW = datetime.now(UTC)
+EXAMPLES = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "full" else 8
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +235,9 @@ ENVELOPES = {
     "text for features": ("/v1/score", json.dumps({"rows": [{"account_id": "a", "features": SECRET}]})),
     "no day": ("/v1/score_accounts", json.dumps({"account_ids": ["a"], "as_of": SECRET})),
     "the 30th of February": ("/v1/score_accounts", '{"account_ids": ["a"], "as_of": "2025-02-30"}'),
+    "a day of the seventh century": ("/v1/score_accounts", '{"account_ids": ["a"], "as_of": "0687-02-18"}'),
+    "a number for a day": ("/v1/score_accounts", '{"account_ids": ["a"], "as_of": 0}'),
+    "a number for a yes": ("/v1/score", json.dumps({"rows": [GOOD], "partial": 0})),
     "a day to come": ("/v1/score_accounts", '{"account_ids": ["a"], "as_of": "2999-01-01"}'),
 }
 
@@ -272,6 +279,24 @@ def test_the_log_holds_nothing_that_a_caller_sent(client, server):
         post(client, path, body)
 
     assert SECRET not in server[1].read_text()
+
+
+def test_every_answer_to_random_requests_is_one_that_openapi_promises(server, store, today, tmp_path):
+    """Schemathesis: valid and invalid requests from the document that the service gives.
+
+    Not asked: that every request which fits the schema is taken, for no schema can say that an account_id may be sent
+    once and a day must not be in the future; and methods, which the guard answers before anything is parsed.
+    """
+    _, secret = store.create(role="admin", now=NOW)
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "run", f"{server[0]}/v1/openapi.json", "--checks", "all",
+        "--exclude-checks", "unsupported_method,positive_data_acceptance", "--header",
+        f"Authorization: Bearer {secret}", "--max-examples", str(EXAMPLES), "--max-response-time", "60", "--seed", "1",
+        "--phases", "examples,coverage,fuzzing", "--request-timeout", "60", "--no-color",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
 # Without a token
