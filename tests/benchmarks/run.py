@@ -8,7 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("features", "growth", "incremental", "scoring", "training")
+NAMES = (
+    "features", "growth", "incremental", "scoring", "batch", "training", "online", "console", "startup",
+)  # fmt: skip
 
 
 def main() -> int:
