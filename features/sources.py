@@ -9,7 +9,7 @@ import glob
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -31,7 +31,10 @@ def engine(settings: Settings) -> ibis.BaseBackend:
     backend = ibis.duckdb.connect()
     run = backend.raw_sql
     run("set autoinstall_known_extensions = false")
-    run("set enable_progress_bar = false")  # It would write to standard output, which belongs to --json.
+    # The bar would write to standard output, which belongs to --json. In a notebook, where it is drawn by a package
+    # that we do not ask for, the engine refuses to be told.
+    with suppress(duckdb.InvalidInputException):
+        run("set enable_progress_bar_print = false")
     run("set TimeZone = 'UTC'")
     run(f"set temp_directory = {quoted(settings.state_dir / 'spill')}")
     run(f"set memory_limit = {quoted(settings.engine.memory)}")

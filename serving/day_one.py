@@ -13,7 +13,7 @@ from serving.list_parts import Made, Rules, parts_of, records, row_of
 from serving.reasons import sentence
 from serving.retention.playbooks import Condition
 
-HEADING = "By rules: no model has learned from this company yet"
+HEADING = "By rules: no model is champion yet"
 VERSION = "rules"
 
 

@@ -60,7 +60,7 @@ def explanation(row: Mapping[str, Any], risk_list: Mapping[str, Any]) -> str:
     scored = risk_list["counts"]["scored"]
     place = f"Rank {row['rank']} of {scored} on {risk_list['as_of']}"
     if row["probability"] is None:
-        place += f", {len(row['reasons'])} rules met; no model has learned yet."
+        place += f", {len(row['reasons'])} rules met; no model is champion yet."
     else:
         place += (
             f": {row['probability']:.1%} within {risk_list['horizon_days']} days ({row['band']}; "

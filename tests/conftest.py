@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from xdist.scheduler import LoadFileScheduling
 
 import tenure
-from features.settings import Settings, read_settings
+from features.settings import LeakageSettings, Settings, read_settings
 from features.tables import Tables, open_tables
 from features.world import write_world
 from training.train import Trained, prepare, train
@@ -112,7 +112,8 @@ def _train_world(folder: Path) -> None:
         _run("world", str(folder), "--accounts=250", "--months=16", "--seed=3")
         settings = (folder / "tenure.toml").read_text()
         # Sixteen months are too few for windows of 90 days.
-        (folder / "tenure.toml").write_text(settings.replace("horizon_days = 90", "horizon_days = 60"))
+        settings = settings.replace("horizon_days = 90", "horizon_days = 60")
+        (folder / "tenure.toml").write_text(f"{settings}\n[leakage]\npermutations = 0\n")
         trained = _run("train", "--draws=50", "--folds=2", "--json", config)
         (folder / "train.json").write_text(trained)
         (folder / "score.json").write_text(_run("score", "--as-of=2025-05-01", "--json", config))
@@ -124,7 +125,10 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Table
     folder = tmp_path_factory.mktemp("generated")
     write_world(folder, accounts=400, months=18, seed=3)
     settings = read_settings(folder / "tenure.toml")
-    return replace(settings, train=replace(settings.train, folds=1, draws=50)), open_tables(settings, now=YEAR_END)
+    settings = replace(
+        settings, train=replace(settings.train, folds=1, draws=50), leakage=LeakageSettings(permutations=0)
+    )
+    return settings, open_tables(settings, now=YEAR_END)
 
 
 @pytest.fixture(scope="session")
@@ -236,7 +240,8 @@ def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
 LONG = {
     "test_init", "test_identities", "test_corrections", "test_silence", "test_commercial_edges", "test_voice_edges",
     "test_lifecycle", "test_history", "test_world_tables", "test_world_causes", "test_labels", "test_bitemporal_edges",
-    "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_operation",
+    "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_operation", "test_promotion",
+    "test_command_line", "test_malicious_artefacts", "test_flat",
 }  # fmt: skip
 """Files whose tests each open a company of their own: `make test` runs a third of them, `make test-full` all."""
 

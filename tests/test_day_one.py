@@ -72,7 +72,7 @@ def test_it_reads_back_exports_and_explains_like_any_list(company, made):
     assert head["base_rate"] is None
     assert (rows, total) == (made["rows"], len(made["rows"]))
     assert all(exported(made["rows"], form)[0] for form in ("csv", "xlsx", "parquet"))
-    assert "rules met; no model has learned yet" in told.stdout
+    assert "rules met; no model is champion yet" in told.stdout
     assert run(company, "list").exit_code == 0
 
 

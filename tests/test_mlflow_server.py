@@ -18,6 +18,7 @@ from training.tracking import aliases, log_and_register, versions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of SQLAlchemy and pandas
 
+FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 MLFLOW = Path(sys.executable).with_name("mlflow")
 
 
@@ -54,6 +55,7 @@ def wait_until_healthy(server, port, log, seconds=180):
     raise AssertionError(f"no answer within {seconds} s: {log.read_text()[-3000:]}")
 
 
+@pytest.mark.skipif(not FULL, reason="a minute until MLflow's server is up: runs in `make test-full`")
 def test_a_version_is_registered_found_and_kept_for_when_the_server_is_gone(
     mlflow_server, postgres, generated, trained, tmp_path, monkeypatch
 ):

@@ -21,6 +21,7 @@ from scipy.stats import chi2
 
 from features.catalogue import feature
 from features.errors import CannotWrite
+from features.families import classes, peers
 from features.settings import Settings
 from training import metrics
 from training.calibration_line import calibration_line
@@ -43,6 +44,11 @@ YEAR = pd.DateOffset(years=1)
 
 BY_NATURE = frozenset({"context", "onboarding"})
 """Reason groups that move by themselves: companies grow, accounts grow older."""
+RELATIVE = frozenset(
+    item.name for room in (classes, peers) for family in room.FAMILIES for item in family.all_features()
+)
+"""Features that compare an account with others: they move where the others do."""
+LONGEST_WINDOW = pd.Timedelta(days=364)
 COUNTDOWNS = frozenset({"days_to_renewal", "days_to_notice_deadline", "renewal_stage_days"})
 
 
@@ -126,12 +132,17 @@ def monitor(dataset: Dataset, model: ChurnModel, *, version: str) -> Monitor:
 
 
 def reference_instant(dataset: Dataset, model: ChurnModel) -> datetime:
-    """The snapshot that the latest one is compared with: of the same season where the model learned from it."""
+    """The snapshot that the latest one is compared with.
+
+    It is of the same season a year before, where the model learned from that and its longest windows were full; else
+    the last one that the model learned from.
+    """
     learned = pd.Timestamp(model.evaluation["learned_until"])
     instants = sorted(dataset.rows.as_of.unique())
     seen = [instant for instant in instants if instant <= learned] or instants[:1]
     season = instants[-1] - YEAR
-    return pd.Timestamp(season if season in seen else seen[-1]).to_pydatetime()
+    is_full = season - pd.Timestamp(dataset.span.start) >= LONGEST_WINDOW
+    return pd.Timestamp(season if season in seen and is_full else seen[-1]).to_pydatetime()
 
 
 def gains(model: ChurnModel) -> dict[str, float]:
@@ -160,7 +171,7 @@ def _shift(name: str, then: Floats, now: Floats, *, gain_rank: int | None) -> Sh
 
 def drifts_by_nature(name: str) -> bool:
     """Whether the feature moves though nothing is wrong, so that its shift is shown and calls for nothing."""
-    return name in COUNTDOWNS or feature(name).group in BY_NATURE
+    return name in COUNTDOWNS or name in RELATIVE or feature(name).group in BY_NATURE
 
 
 def psi(then: Floats, now: Floats, bins: int = BINS) -> tuple[float, int]:
