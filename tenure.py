@@ -640,6 +640,15 @@ def token_revoke_command(project: Project, token_id: str) -> Shown:
     return {"revoked": token_id}, lambda: f"{token_id} is refused from now on."
 
 
+@company_command(main, "bento")
+def bento_command(project: Project) -> Shown:
+    """Build a bento with the champion inside, which `bentoml serve` runs without the registry."""
+    from serving.bento import build
+
+    made = build(project.settings)
+    return made.as_dict(), made.text
+
+
 @company_command(main, "cover")
 @click.argument("csm")
 @click.option("--by", "covered_by", required=True, help="Who sees the book of CSM meanwhile.")

@@ -23,6 +23,7 @@ from features.settings import Settings
 from features.tables import open_tables
 from serving.access import Token, sees
 from serving.champion import Champion, load_champion, registered_version
+from serving.levers import levers
 from serving.list_parts import NOT_SCORED
 from serving.publication import read_features
 from serving.published import published, read_list
@@ -122,6 +123,15 @@ class Answers:
         ]
         warnings = [*found.warnings, *self.warnings_of(found.day, now=now)]
         return _enveloped(champion, answers, feature_as_of=found.day, warnings=warnings)
+
+    def levers_of(self, account: str, *, model_version: str) -> list[dict[str, Any]]:
+        """What would lower the band of an account on the latest list; nothing where another version made that."""
+        champion, folder = self.champion, published(self.settings)
+        if champion.version != model_version:
+            return []
+        rows = _published_snapshot(folder).features
+        row = rows[rows.account_id == account]
+        return [] if row.empty else [lever.as_dict() for lever in levers(champion.model, row, rows)]
 
     def _snapshot(self, as_of: date | None, now: datetime) -> _Snapshot:
         folder = _found(self.settings, as_of)

@@ -168,6 +168,7 @@ class Account(ListedRow):
     state: Literal["scored", "leaving", "excluded", "gone"]
     because: str | None
     model_version: str
+    levers: list[dict[str, Any]] = Field(description="What would lower the band: of the score, not of the customer.")
     warnings: list[str]
 
 

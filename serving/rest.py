@@ -184,7 +184,8 @@ def one_account(answers: Answers, asked: Asked) -> dict[str, Any]:
         found = account(connection, asked.path["account_id"])
     if found is None or not sees(asked.token, found["csm_id"]):
         raise NotThere("There is no such account.")
-    return {**found, "warnings": answers.warnings_of(found["as_of"], now=asked.now)}
+    levers = answers.levers_of(found["account_id"], model_version=found["model_version"])
+    return {**found, "levers": levers, "warnings": answers.warnings_of(found["as_of"], now=asked.now)}
 
 
 def history(answers: Answers, asked: Asked) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The BentoML service: typed scoring routes, and the published lists mounted beside them.
 
 The guard stands inside it too, so that plain `bentoml serve` refuses what `tenure serve` refuses. BentoML makes the
-service without arguments: the company is named by TENURE_CONFIG, else by the nearest tenure.toml.
+service without arguments: the company is named by TENURE_CONFIG, else it is the one of the bento, else that of the
+nearest tenure.toml.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from serving.observing import metrics as counted
 from serving.rates import Rates
 
 CONFIG_VARIABLE = "TENURE_CONFIG"
+BUNDLED = Path(__file__).parent.parent / "company" / "tenure.toml"
+"""The company of a bento, beside the code."""
 _READ = frozenset({"GET", "HEAD"})
 PATHS = {
     "/v1/score": frozenset({"POST"}),
@@ -71,8 +74,9 @@ _STOPPING = Event()
 @cache
 def settings() -> Settings:
     """The company this process serves, read once."""
-    given = os.environ.get(CONFIG_VARIABLE)
-    return read_settings(Path(given) if given else find_config(Path.cwd()))
+    if given := os.environ.get(CONFIG_VARIABLE):
+        return read_settings(Path(given))
+    return read_settings(BUNDLED if BUNDLED.is_file() else find_config(Path.cwd()))
 
 
 @cache

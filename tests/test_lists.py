@@ -22,12 +22,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy import true
 
 import tenure
 from features.catalogue import FEATURES, feature
 from features.errors import AlreadyRunning, CannotWrite, ConfigurationError, DataError, StaleData, TenureError
 from features.settings import PolicySettings, read_settings
 from serving.champion import load_champion
+from serving.ledger import open_ledger
+from serving.ledger.lists import View, list_head, list_rows
 from serving.list_parts import Made, Rules
 from serving.publication import one_at_a_time, publish, read_features
 from serving.published import published, read_list
@@ -40,6 +43,7 @@ from serving.scoring import features_at, people_at, score
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 
 AS_OF = datetime(2025, 5, 1)
+KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "full" else 8
 DAY = date(2025, 5, 1)
 TODAY = "2025-05-01"
 
@@ -90,9 +94,13 @@ def whole(champion, features, people, capacity=0.1, *, as_of=AS_OF, **more):
     return risk_list(champion, features, people, rules, as_of=as_of, **more)
 
 
+def alone(risk_list):
+    """A list of which the next one needs nothing."""
+    return Made(risk_list=risk_list, contributions=pd.DataFrame({"account_id": []}))
+
+
 def put(risk_list, features, settings):
-    """Publish a list of which the next one needs nothing."""
-    return publish(Made(risk_list=risk_list, contributions=pd.DataFrame({"account_id": []})), features, settings)
+    return publish(alone(risk_list), features, settings)
 
 
 @pytest.fixture
@@ -431,24 +439,37 @@ def version_in_force(settings):
     return read_list(found)["model_version"]
 
 
+def version_in_ledger(settings):
+    """Of the list in force, which is whole."""
+    with open_ledger(settings).reading() as connection:
+        head = list_head(connection)
+        rows, total = list_rows(connection, head["as_of"], true(), View(limit=1000))
+    assert len(rows) == total == head["counts"]["scored"]
+    return head["model_version"]
+
+
 def test_a_run_killed_at_any_moment_leaves_a_whole_list_and_the_next_one_completes(state, made, features):
     workers = multiprocessing.get_context("forkserver")
     workers.set_forkserver_preload(["serving.publication", "features.settings"])
     began = time.monotonic()
     put(later(made, 0), features, state)
     needed, lot = time.monotonic() - began, random.Random(5)
-    in_force = []
-    for number in range(1, 9):
-        run = workers.Process(target=publish, args=(later(made, number), features, state))
+    in_force, codes = [], set()
+    for number in range(1, KILLS + 1):
+        run = workers.Process(target=publish, args=(alone(later(made, number)), features, state))
         run.start()
         time.sleep(lot.uniform(0, 2 * needed))
         run.kill()
         run.join()
-        in_force.append(version_in_force(state))
+        codes.add(run.exitcode)
+        in_force.append((version_in_force(state), version_in_ledger(state)))
         put(later(made, number), features, state)
-        assert version_in_force(state) == str(number)
+        assert version_in_force(state) == version_in_ledger(state) == str(number)
 
-    assert all(found in (str(number), str(number - 1)) for number, found in enumerate(in_force, start=1))
+    assert codes <= {0, -signal.SIGKILL}, "it ended or was killed, and never failed"
+    assert all(
+        found in (str(number), str(number - 1)) for number, both in enumerate(in_force, start=1) for found in both
+    )
 
 
 @pytest.mark.parametrize("step", range(6))

@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import chi2
 
 from training.calibration_line import calibration_line
-from training.monitoring import calibration_of, drifts_by_nature, input_shifts, keep, monitor, psi
+from training.monitoring import calibration_of, drifts_by_nature, gains, input_shifts, keep, monitor, psi
+from training.promotion import _drift
 
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 STABLE_RUNS, SHIFTED_RUNS = (100, 20) if FULL else (20, 8)
@@ -131,3 +132,18 @@ def test_monitoring_a_model_tells_shifts_scores_and_calibration(trained, generat
     assert found.score.name in found.text()
     kept = json.loads(keep(found, replace(generated[0], state_dir=tmp_path)).read_text())
     assert kept["warnings"] == found.warnings
+
+
+def test_promotion_asks_about_inputs_that_moved(trained):
+    leaned_on = {name: gain for name, gain in gains(trained.model).items() if not drifts_by_nature(name)}
+    top = max(leaned_on, key=leaned_on.get)
+    rows = trained.dataset.rows.copy()
+    latest = rows.as_of == rows.as_of.max()
+    rows.loc[latest, top] = rows.loc[latest, top].fillna(0) * 5 + 100
+    moved = replace(trained.dataset, rows=rows)
+    refused, taken = (_drift(moved, trained.model, despite=despite) for despite in (False, True))
+
+    assert refused.verdict == "failed"
+    assert top in refused.said
+    assert "--despite-drift" in refused.said
+    assert (taken.verdict, "despite" in taken.said) == ("watch", True)

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 import httpx
 import mlflow
 import pytest
-from mlflow import MlflowClient
 
 from features.settings import LedgerSettings, read_settings
 from serving.access import TokenStore, token_store
 from serving.ledger import Ledger
 from tests.servers import TENURE, free_port, running
+from training.tracking import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of SQLAlchemy and pandas
 
@@ -40,7 +40,7 @@ def company(trained_world, tmp_path):
 
 
 def registry(company):
-    return MlflowClient(f"sqlite:///{company.state_dir}/mlflow.db")
+    return connect(company)
 
 
 def second_version(company):

@@ -213,6 +213,7 @@ class Pages:
         return self._shown(
             "account.html", page="account", token=token, row=row, head=head, history=past,
             warnings=answers.warnings_of(row["as_of"], now=self._clock()), chart=risk_over_time(past),
+            levers=answers.levers_of(row["account_id"], model_version=row["model_version"]),
             moves=moved_by(_moves(change.get("moved_by"))), steps=_steps(row["play"]),
         )  # fmt: skip
 
