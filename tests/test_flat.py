@@ -170,7 +170,7 @@ def test_a_public_table_is_learned_about_as_well_as_others_did(tmp_path, name):
 def test_a_leak_planted_in_a_public_table_is_named(tmp_path, name):
     """A field that somebody filled in for a third of those who left, and hardly ever for others."""
     rows, path, ident, label = public_table(name, tmp_path)
-    is_lost = rows[label].str.lower().isin(["1", "yes", "true"])
+    is_lost = rows[label].str.lower().isin(["1", "1.0", "yes", "true"])
     lost = np.flatnonzero(is_lost.to_numpy())
     rows["exit_note"] = ""
     rows.loc[rows.index[lost[::3]], "exit_note"] = "1"
