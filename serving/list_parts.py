@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -117,7 +117,7 @@ def others_of(people: pd.DataFrame) -> dict[str, str]:
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as mappings."""
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    return cast("list[dict[str, Any]]", rows.to_dict("records"))
 
 
 def value_of(value: Any) -> Any:

@@ -32,7 +32,7 @@ def served_company(folder: Path, *, accounts: int, events: int) -> Settings:
     rows = feature_table(tables, [datetime(2024, 3, 1)], LabelSettings()).to_pandas()
     names = tuple(name for name in names if rows[name].notna().any())
     rng = np.random.default_rng(0)
-    churned = (rng.random(len(rows)) < 0.02 + 0.15 * rows.usage_events_28d.rank(pct=True)).astype(np.int8).to_numpy()
+    churned = (rng.random(len(rows)) < 0.02 + 0.15 * rows.active_days_28d.rank(pct=True)).astype(np.int8).to_numpy()
     learned = Trees().learn(rows[list(names)].to_numpy(float), churned, names, seed=7, rounds=TREES)
     model = ChurnModel(
         booster=learned.booster, features=names, calibrator=Calibrator(), base_rate=float(churned.mean()),
