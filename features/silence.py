@@ -15,7 +15,7 @@ import ibis.expr.types as ir
 
 from features.settings import LabelSettings
 from features.tables import Tables
-from features.windows import beside, known_before
+from features.windows import beside, gathered_before
 
 ALREADY_SILENT = "already_silent"
 
@@ -69,8 +69,8 @@ def silent_phases(tables: Tables, instants: ir.Table, label: LabelSettings) -> i
 
     Beside it `resumed_at`, the last use known then.
     """
-    seen = known_before(uses(tables), instants)
-    last = seen.group_by("account_id", "as_of").agg(last_use_at=seen.event_at.max())
+    seen = gathered_before(uses(tables), instants, used_at=lambda day: day.event_at.max())
+    last = seen.group_by("account_id", "as_of").agg(last_use_at=seen.used_at.max())
     everyone = tables["accounts"].select("account_id").distinct().cross_join(instants)
     rows = beside(everyone, last)
     silent = rows.last_use_at <= rows.as_of - ibis.interval(days=label.silence_days)

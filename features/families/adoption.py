@@ -20,16 +20,16 @@ _BOUGHT = "feature_id module_id event_at; plan core -400; chat talk -400; call t
 
 
 def _use(tables: Tables, instants: ir.Table) -> ir.Table:
-    return known_before(tables["feature_days"], instants, within_days=_LONG)
+    return known_before(tables["feature_days"], instants, within_days=28)
 
 
 def _bought(tables: Tables, instants: ir.Table) -> ir.Table:
     """One row per module bought: its features, those used, and those that have been out for at most 91 days."""
     bought = newest_before(tables["entitlements"], instants, "feature_id")
-    seen = _use(tables, instants)
+    seen = known_before(tables["feature_days"], instants, within_days=_LONG)
     through = masked(seen, _LONG)
     use = seen.group_by("account_id", "as_of", "feature_id").agg(
-        core_used=(through.days(1, 28).core.sum() > 0).cast("int64"), used=ibis.literal(1, "int64")
+        core_used=(through.days(1, 28).core.max() > 0).cast("int64"), used=ibis.literal(1, "int64")
     )
     rows = bought.left_join(use, ["account_id", "as_of", "feature_id"])
     age = age_days(known_outcome(rows.released_at, rows.as_of), rows.as_of)

@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 from features.examples import example
 from features.family import Family, Feature, Measure, flag, log_change, ratio
 from features.tables import Tables
-from features.windows import known_before
+from features.windows import age_days, gathered_before, known_before
 
 FROZEN_DAYS = 90
 """Days without core use after which an account counts as frozen."""
@@ -27,8 +27,14 @@ def _recent_days(tables: Tables, instants: ir.Table) -> ir.Table:
     return known_before(tables["account_days"], instants, within_days=_LONGEST)
 
 
-def _all_days(tables: Tables, instants: ir.Table) -> ir.Table:
-    return known_before(tables["account_days"], instants)
+def _last_days(tables: Tables, instants: ir.Table) -> ir.Table:
+    seen = gathered_before(
+        tables["account_days"],
+        instants,
+        used_at=lambda day: day.event_at.max(),
+        core_at=lambda day: day.event_at.max(where=day.core > 0),
+    )
+    return seen.mutate(used=age_days(seen.used_at, seen.as_of), core_used=age_days(seen.core_at, seen.as_of))
 
 
 def _core_before(number: int) -> Measure:
@@ -151,11 +157,11 @@ RECENCY = Family(
     name="recency",
     source="usage",
     owner="product analytics",
-    rows=_all_days,
+    rows=_last_days,
     features=(
         Feature(
             name="days_since_last_login",
-            formula=lambda day: day.age_days.min(),
+            formula=lambda day: day.used.min(),
             label="days since the last use",
             meaning="Days from the last event to `as_of`; 1 for yesterday.",
             unit="days", missing="E", sign=1, group="usage", actionable=True, needs=("usage.day",),
@@ -166,7 +172,7 @@ RECENCY = Family(
         ),
         Feature(
             name="days_since_core_use",
-            formula=lambda day: day.age_days.min(where=day.core > 0),
+            formula=lambda day: day.core_used.min(),
             label="days since the last core use",
             meaning="Days from the last core event to `as_of`; 1 for yesterday.",
             unit="days", missing="E", sign=1, group="usage", actionable=True, needs=("usage.day",),

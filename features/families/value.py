@@ -13,7 +13,7 @@ from features.examples import example
 from features.family import Family, Feature, Measure, flag, ratio
 from features.snapshots import contracts_known
 from features.tables import Tables
-from features.windows import age_days, beside, known_before, newest_before
+from features.windows import age_days, beside, gathered_before, known_before, newest_before
 
 
 def starts(tables: Tables, instants: ir.Table) -> ir.Table:
@@ -25,9 +25,9 @@ def starts(tables: Tables, instants: ir.Table) -> ir.Table:
 
 def time_to_value(tables: Tables, instants: ir.Table) -> ir.Table:
     """Per account: `start_at`, `is_reached` (1 or 0) and `value_days` from the start to value, or so far without."""
-    days = known_before(tables["account_days"], instants)
-    core = days.filter(days.core > 0)
-    first = core.group_by("account_id", "as_of").agg(reached_at=core.event_at.min())
+    days = tables["account_days"]
+    core = gathered_before(days.filter(days.core > 0), instants, reached_at=lambda day: day.event_at.min())
+    first = core.group_by("account_id", "as_of").agg(reached_at=core.reached_at.min())
     rows = beside(starts(tables, instants), first)
     since = age_days(rows.start_at, ibis.coalesce(rows.reached_at, rows.as_of))
     # Greatest of a number and 0 by hand: engines differ in what they make of missing values.
