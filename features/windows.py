@@ -67,8 +67,10 @@ def known_before(events: ir.Table, instants: ir.Table, *, within_days: int | Non
         joined = events.join(instants, [events.event_at < instants.as_of, events.known_at <= instants.as_of])
         return joined.mutate(age_days=age_days(joined.event_at, joined.as_of))
     # By the day: instants are midnights, and engines look days up much faster than they compare times.
-    days = instants.mutate(age_days=ibis.range(1, within_days + 1).unnest())
-    days = days.mutate(day_seen=(days.as_of - days.age_days.as_interval("D")).date())
+    ages = instants.mutate(age=ibis.range(1, within_days + 1).unnest())
+    days = ages.select(
+        "as_of", age_days=ages.age.cast("int64"), day_seen=(ages.as_of - ages.age.as_interval("D")).date()
+    )
     dated = events.mutate(day_seen=events.event_at.date())
     return dated.join(days, [dated.day_seen == days.day_seen, dated.known_at <= days.as_of]).drop(
         "day_seen", "day_seen_right"
@@ -111,6 +113,11 @@ def age_days(event_at: ir.TimestampValue, as_of: ir.TimestampValue) -> ir.Intege
 def known_outcome(outcome_at: ir.TimestampValue, as_of: ir.TimestampValue) -> ir.TimestampValue:
     """`outcome_at` where it lies before `as_of`, else missing: what comes later is not known yet."""
     return ibis.ifelse(outcome_at < as_of, outcome_at, ibis.null(TIMESTAMP))
+
+
+def in_window(at: ir.TimestampValue, as_of: ir.TimestampValue, *, days: int) -> ir.BooleanValue:
+    """Whether `at` lies in `[as_of - days, as_of)`."""
+    return (at < as_of) & (at >= as_of - ibis.interval(days=days))
 
 
 def in_outcome_window(at: ir.TimestampValue, as_of: ir.TimestampValue, *, days: int) -> ir.BooleanValue:

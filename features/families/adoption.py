@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 from features.examples import example
 from features.family import Family, Feature, Measure, ratio
 from features.tables import Tables
-from features.windows import age_days, known_before, known_outcome, masked, newest_before
+from features.windows import in_window, known_before, masked, newest_before
 
 _LONG = 91
 _BOUGHT = "feature_id module_id event_at; plan core -400; chat talk -400; call talk -400; mail talk 3"
@@ -26,14 +26,14 @@ def _use(tables: Tables, instants: ir.Table) -> ir.Table:
 def _bought(tables: Tables, instants: ir.Table) -> ir.Table:
     """One row per module bought: its features, those used, and those that have been out for at most 91 days."""
     bought = newest_before(tables["entitlements"], instants, "feature_id")
-    seen = known_before(tables["feature_days"], instants, within_days=_LONG)
+    days = tables["feature_days"]
+    seen = known_before(days.mutate(is_core=(days.core > 0).cast("int8")), instants, within_days=_LONG)
     through = masked(seen, _LONG)
     use = seen.group_by("account_id", "as_of", "feature_id").agg(
-        core_used=(through.days(1, 28).core.max() > 0).cast("int64"), used=ibis.literal(1, "int64")
+        core_used=through.days(1, 28).is_core.max(), used=ibis.literal(1, "int8")
     )
     rows = bought.left_join(use, ["account_id", "as_of", "feature_id"])
-    age = age_days(known_outcome(rows.released_at, rows.as_of), rows.as_of)
-    is_new = age.between(1, _LONG).fill_null(False).cast("int64")
+    is_new = in_window(rows.released_at, rows.as_of, days=_LONG).fill_null(False).cast("int8")
     rows = rows.mutate(
         module=ibis.coalesce(rows.module_id, rows.feature_id), is_new=is_new, used=rows.used.fill_null(0)
     )
