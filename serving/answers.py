@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features.errors import DataError, TenureError
@@ -27,9 +28,9 @@ from serving.levers import levers
 from serving.list_parts import NOT_SCORED
 from serving.publication import read_features
 from serving.published import published, read_list
-from serving.reasons import reasons
-from serving.scoring import features_at, people_at, score, staleness
-from training.model import ChurnModel
+from serving.reasons import Why, reasons
+from serving.scoring import features_at, people_at, staleness
+from training.model import ChurnModel, Floats
 
 _log = logging.getLogger(__name__)
 
@@ -96,11 +97,10 @@ class Answers:
     ) -> dict[str, Any]:
         """Score rows of account_id and features, in their order."""
         champion = self.champion
-        names = list(champion.model.features)
+        names = champion.model.features
         checked = [_checked(features, names, partial=partial) for _, features in rows]
         good = [values for values in checked if not isinstance(values, RowFault)]
-        table = pd.DataFrame(good, columns=names, dtype="float64")
-        scored = iter(_scored(champion.model, table, with_reasons=with_reasons))
+        scored = iter(_scored(champion.model, np.array(good, dtype=np.float64), with_reasons=with_reasons))
         answers = [
             _failed(account, values) if isinstance(values, RowFault) else {"account_id": account, **next(scored)}
             for (account, _), values in zip(rows, checked, strict=True)
@@ -116,7 +116,8 @@ class Answers:
         asked_for = found.features.account_id.isin(list(accounts))
         rows = found.features[asked_for].set_index("account_id", drop=False)
         asked = [account for account in accounts if account in rows.index and account in seen.index]
-        scored = dict(zip(asked, _scored(champion.model, rows.loc[asked], with_reasons=with_reasons), strict=True))
+        matrix = champion.model.matrix(rows.loc[asked])
+        scored = dict(zip(asked, _scored(champion.model, matrix, with_reasons=with_reasons), strict=True))
         answers = [
             {"account_id": account, **scored[account]} if account in scored else _failed(account, _why(account, seen))
             for account in accounts
@@ -172,20 +173,23 @@ def _checked(features: Mapping[str, Any], names: Sequence[str], *, partial: bool
     return [features.get(name) for name in names]
 
 
-def _scored(model: ChurnModel, rows: pd.DataFrame, *, with_reasons: bool) -> list[dict[str, Any]]:
-    if rows.empty:
+def _scored(model: ChurnModel, matrix: Floats, *, with_reasons: bool) -> list[dict[str, Any]]:
+    """What is said of each row of the model's features."""
+    if not len(matrix):
         return []
-    scored = score(model, rows.reset_index(drop=True))
-    told = reasons(model, scored) if with_reasons else [None] * len(scored)
+    _, chances = model.scores(matrix)
+    told: Sequence[Why | None] = [None] * len(matrix)
+    if with_reasons:
+        told = reasons(model, pd.DataFrame(matrix, columns=list(model.features)))
     return [
         {
             "probability": float(probability),
-            "band": band,
+            "band": model.band(float(probability)),
             "reasons": None if why is None else [reason.as_dict() for reason in why.raises],
             "eases": None if why is None or why.eases is None else why.eases.as_dict(),
             "error": None,
         }
-        for probability, band, why in zip(scored.probability, scored.band, told, strict=True)
+        for probability, why in zip(chances, told, strict=True)
     ]
 
 

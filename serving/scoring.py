@@ -23,8 +23,7 @@ def score(model: ChurnModel, rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` with raw_score, probability and band beside them."""
     if rows.empty:
         return rows.assign(raw_score=[], probability=[], band=[])
-    raw = model.raw_scores(rows)
-    probability = model.probabilities(rows)
+    raw, probability = model.scores(model.matrix(rows))
     return rows.assign(raw_score=raw, probability=probability, band=[model.band(value) for value in probability])
 
 

@@ -35,6 +35,7 @@ from serving.champion import load_champion
 from serving.console import pages
 from serving.console.pages import Pages
 from serving.contract import MAX_ROWS, OPENAPI_PATH, AccountsRequest, Row, ScoreRequest, openapi
+from serving.few_rows import FewRows
 from serving.guard import Guard
 from serving.ledger import open_ledger
 from serving.ledger.lists import list_days, list_head
@@ -176,8 +177,7 @@ class TenureService:
     def score(self, ctx: bentoml.Context, rows: list[Row], reasons: bool, partial: bool) -> dict[str, Any]:
         """Score rows of features; a bad row fails alone."""
         _refuse_excess(len(rows))
-        given = [(row.account_id, row.features) for row in rows]
-        return _counted(answers().score_rows(given, with_reasons=reasons, partial=partial))
+        return score_rows(ScoreRequest(rows=rows, reasons=reasons, partial=partial))
 
     @bentoml.api(route="/v1/score_accounts", input_spec=AccountsRequest)
     def score_accounts(
@@ -197,6 +197,12 @@ class TenureService:
             )
         except DataError as error:
             raise bentoml.exceptions.NotFound(str(error)) from error
+
+
+def score_rows(request: ScoreRequest) -> dict[str, Any]:
+    """The answer to rows that were checked."""
+    given = [(row.account_id, row.features) for row in request.rows]
+    return _counted(answers().score_rows(given, with_reasons=request.reasons, partial=request.partial))
 
 
 def _counted(found: dict[str, Any]) -> dict[str, Any]:
@@ -233,3 +239,4 @@ service: Any = TenureService
 """What BentoML made of the class."""
 
 service.add_asgi_middleware(guarded)
+service.add_asgi_middleware(FewRows, answer=score_rows)

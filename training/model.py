@@ -67,25 +67,30 @@ class ChurnModel:
 
     def raw_scores(self, rows: pd.DataFrame) -> Floats:
         """Raw log-odds of shape (n,) for rows that hold at least the model's features."""
-        return np.asarray(self.booster.predict(self._matrix(rows), raw_score=True, num_threads=1))
+        return self.scores(self.matrix(rows))[0]
 
     def contributions(self, rows: pd.DataFrame, *, threads: int = 1) -> tuple[Floats, Floats]:
         """Exact TreeSHAP values of shape (n, n_features) in log-odds, and the base value of shape (n,)."""
-        values = np.asarray(self.booster.predict(self._matrix(rows), pred_contrib=True, num_threads=threads))
+        values = np.asarray(self.booster.predict(self.matrix(rows), pred_contrib=True, num_threads=threads))
         return values[:, :-1], values[:, -1]
 
     def probabilities(self, rows: pd.DataFrame) -> Floats:
         """Calibrated probabilities of shape (n,); the base rate for all where nothing could be learned."""
-        if self.no_signal:
-            return np.full(len(rows), self.base_rate)
-        return self.calibrator.probability(self.raw_scores(rows))
+        return self.scores(self.matrix(rows))[1]
+
+    def scores(self, matrix: Floats) -> tuple[Floats, Floats]:
+        """Raw log-odds and probabilities, each of shape (n,), of shape (n, n_features) in the contract's order."""
+        raw = np.asarray(self.booster.predict(matrix, raw_score=True, num_threads=1))
+        chances = np.full(len(raw), self.base_rate) if self.no_signal else self.calibrator.probability(raw)
+        return raw, chances
 
     def band(self, probability: float) -> str:
         """low, medium, high or critical, by multiples of the base rate."""
         return next((name for name, times in self.bands if probability >= times * self.base_rate), "low")
 
-    def _matrix(self, rows: pd.DataFrame) -> Floats:
-        # Reordered columns would be scored wrongly without a word: take them by name, in the order of the contract.
+    def matrix(self, rows: pd.DataFrame) -> Floats:
+        """The model's features of shape (n, n_features), in the order of the contract."""
+        # Reordered columns would be scored wrongly without a word: take them by name.
         return rows.loc[:, list(self.features)].to_numpy(dtype=np.float64)
 
 

@@ -1,12 +1,17 @@
-"""Online: one row of features at a time over HTTP, beside a bare Starlette around the booster on the same machine."""
+"""Online: one row of features at a time over HTTP, beside a bare Starlette around the booster on the same machine.
+
+`wrk` sends the requests where it is installed; otherwise threads of Python do, which take a core of their own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -26,18 +31,18 @@ from tests.benchmarks.table import at_least, at_most, figure, report
 SECONDS = 8
 
 _BARE = """
-import json, sys
-from pathlib import Path
-import numpy as np, uvicorn
+import sys
+import numpy as np, orjson, uvicorn
 from lightgbm import Booster
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 booster = Booster(model_file=sys.argv[1]); names = booster.feature_name()
 async def score(request):
-    row = json.loads(await request.body())["rows"][0]["features"]
+    row = orjson.loads(await request.body())["rows"][0]["features"]
     matrix = np.array([[row[name] if row[name] is not None else np.nan for name in names]])
-    return JSONResponse({"probability": float(booster.predict(matrix, num_threads=1)[0])})
+    said = {"probability": float(booster.predict(matrix, num_threads=1)[0])}
+    return Response(orjson.dumps(said), media_type="application/json")
 async def ready(_): return JSONResponse({})
 routes = [Route("/v1/score", score, methods=["POST"]), Route("/readyz", ready)]
 uvicorn.run(Starlette(routes=routes), port=int(sys.argv[2]), log_level="error")
@@ -107,7 +112,40 @@ def _is_ready(port: int) -> bool:
 
 
 def _load(port: int, bodies: list[bytes], headers: dict[str, str], connections: int) -> tuple[float, float]:
-    """Requests a second and the 99th percentile of their times, over kept connections."""
+    """Requests a second and the 99th percentile of their times in seconds, over kept connections."""
+    if wrk := shutil.which("wrk"):
+        return _load_by_wrk(wrk, port, bodies, headers, connections)
+    return _load_by_threads(port, bodies, headers, connections)
+
+
+def _load_by_wrk(
+    wrk: str, port: int, bodies: list[bytes], headers: dict[str, str], connections: int
+) -> tuple[float, float]:
+    sent = "\n".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items())
+    kept = ", ".join(f"[==[{body.decode()}]==]" for body in bodies)
+    script = f"""
+wrk.method = "POST"
+{sent}
+local bodies, number = {{{kept}}}, 0
+request = function() number = number % #bodies + 1; return wrk.format(nil, nil, nil, bodies[number]) end
+done = function(summary, latency)
+    local bad = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
+    io.write(string.format("told %d %d %d %d\\n", summary.requests, summary.duration, latency:percentile(99), bad))
+end
+"""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        url = f"http://127.0.0.1:{port}/v1/score"
+        command = [wrk, "-t1", f"-c{connections}", f"-d{SECONDS}s", "-s", file.name, url]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    told = next(line for line in said.splitlines() if line.startswith("told "))
+    requests, duration, slowest, bad = (int(word) for word in told.split()[1:])
+    assert bad == 0, f"{bad} of {requests} requests failed"
+    return requests / (duration / 1e6), slowest / 1e6
+
+
+def _load_by_threads(port: int, bodies: list[bytes], headers: dict[str, str], connections: int) -> tuple[float, float]:
     taken: list[float] = []
     end = time.perf_counter() + SECONDS
 
