@@ -241,9 +241,9 @@ LONG = {
     "test_init", "test_identities", "test_corrections", "test_silence", "test_commercial_edges", "test_voice_edges",
     "test_lifecycle", "test_history", "test_world_tables", "test_world_causes", "test_labels", "test_bitemporal_edges",
     "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_operation", "test_promotion",
-    "test_command_line", "test_malicious_artefacts", "test_flat",
+    "test_command_line", "test_malicious_artefacts", "test_flat", "test_nightly", "test_check", "test_levers",
 }  # fmt: skip
-"""Files whose tests each open a company of their own: `make test` runs a third of them, `make test-full` all."""
+"""Files whose tests each open a company of their own: `make test` runs every fourth of them, `make test-full` all."""
 
 
 TOGETHER = dict.fromkeys(
@@ -284,6 +284,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         name = item.path.stem
         seen[name] = seen.get(name, -1) + 1
-        (left if name in LONG and seen[name] % 3 else kept).append(item)
+        (left if name in LONG and seen[name] % 4 else kept).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from features.metrics import own_z, usage_trend
 from tests.event_logs import AS_OF, DAY, DELAYS, FULL, INSTANT, INSTANTS, Log, drawn, features_of, logs
 
-CASES = 2000 if FULL else 250
+CASES = 2000 if FULL else 80
 
 
 class Oracle:

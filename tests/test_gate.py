@@ -11,7 +11,7 @@ from features.settings import PolicySettings
 from training.gate import decide
 
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
-SEEDS = 100 if FULL else 6
+SEEDS = 100 if FULL else 3
 POLICY = PolicySettings(capacity=0.1, contact_cost=50.0)
 
 

@@ -132,6 +132,11 @@ def test_a_run_tells_how_it_was_made(run, settings, trained):
     assert run.data.tags["no_signal"] == str(trained.model.no_signal).lower()
 
 
+def test_a_run_is_named_by_its_version(run, registered, settings):
+    first, _ = registered
+    assert run.info.run_name == f"version {first.version}: trees, seed {settings.train.seed}"
+
+
 def test_a_run_names_the_artefact_it_made(run, registered):
     assert run.data.tags["artefact"] == registered[0].artefact
 

@@ -74,13 +74,17 @@ def log_and_register(trained: Trained, settings: Settings, *, name: str | None =
     try:
         client = connect(settings)
         _choose_experiment(client, settings)
-        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
+        kind = f"{trained.recipe['kind']}, seed {settings.train.seed}"
+        with mlflow.start_run(run_name=kind) as run, tempfile.TemporaryDirectory() as folder:
             _log_run(trained, settings)
             if trained.model is None:
                 return Registered(version=None, alias=None, run_id=run.info.run_id, artefact=None)
             artefact = Path(folder) / ARTEFACT
             save_model(trained.model, artefact, signing_key(settings.state_dir))
-            return _register(client, trained, trained.model, artefact, name=name or model_name())
+            registered = _register(client, trained, trained.model, artefact, name=name or model_name())
+            # By its version a reader of MLflow's pages finds the run that `tenure models` lists.
+            client.update_run(run.info.run_id, name=f"version {registered.version}: {kind}")
+            return registered
     except MlflowException as error:
         raise DependencyDown(
             f"MLflow must answer at {mlflow.get_tracking_uri()}; {str(error).splitlines()[0]}. "
