@@ -107,6 +107,38 @@ def test_before_the_first_list_accounts_cannot_be_scored(early):
     assert "tenure score" in early[1].json()["detail"]
 
 
+def rows_of(*features):
+    return [{"account_id": f"a{number}", "features": given} for number, given in enumerate(features)]
+
+
+@pytest.mark.parametrize(
+    "request_body",
+    [
+        {"rows": rows_of({"tenure_days": 400}), "partial": True},
+        {"rows": rows_of({"tenure_days": None}, {"tenure_days": 1e3}, {}), "partial": True},
+        {"rows": rows_of({"tenure_days": "3"}, {"no_such": 1}, {"tenure_days": True}), "partial": True},
+        {"rows": rows_of({"tenure_days": 400})},
+        {"rows": [{"account_id": "a", "features": {}}, {"account_id": "a", "features": {}}]},
+        {"rows": [{"account_id": 5, "features": {}}]},
+        {"rows": [], "partial": True},
+        {"rows": rows_of({}), "partial": 0},
+        {"rows": rows_of({}), "other": 1},
+        {},
+    ],
+)
+def test_a_few_rows_are_answered_as_many_are(client, request_body):
+    """Few rows are answered before BentoML takes the request apart, unless the body is long, though it be of blanks."""
+    body = json.dumps(request_body)
+    quick, thorough = (post(client, "/v1/score", text) for text in (body, body + " " * 70_000))
+
+    assert quick.status_code == thorough.status_code
+    if quick.status_code == 200:
+        assert quick.json() == thorough.json()
+    else:
+        assert is_problem(quick, 400)
+        assert quick.json()["detail"] == thorough.json()["detail"]
+
+
 def test_the_list_is_served_as_it_was_published(client, today):
     found = client.get("/v1/lists/latest")
 
