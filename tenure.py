@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -540,6 +540,29 @@ def correct_command(
         facts = {"at": _day(at), "into_account_id": into, **said}
         line = correct(project.tables, project.settings, str(account), kind=str(kind), said=facts, now=now)
     return line, lambda: correction_text(line)
+
+
+@company_command(main, "erase")
+@click.argument("name", metavar="ID")
+@click.option("--kind", type=click.Choice(["account", "contact"]), help="Which of the two ID is, where it is both.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--by", envvar="USER", default="tenure", help="Who says so; for the audit.")
+def erase_command(
+    project: Project, *, name: str, kind: Literal["account", "contact"] | None, yes: bool, by: str
+) -> Shown:
+    """Erase an account or a contact from all that tenure keeps, and leave it out from now on; the sources stay."""
+    from serving.erasure import erase
+
+    if not yes:
+        _confirm(f"Erase {name} from all that tenure keeps? It cannot be taken back.")
+    done = erase(project.settings, name, kind, now=_clock(), by=by)
+    return done.as_dict(), done.text
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("Nobody is there to be asked; say --yes.")
+    click.confirm(question, abort=True, err=True)
 
 
 @main.group("features")

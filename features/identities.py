@@ -16,9 +16,9 @@ from features.quarantine import BrokenRule
 from features.schema import Table
 from features.settings import TableSource
 from features.sources import CLEAN
+from features.system_ids import id_key
 
 _ALWAYS, _NEVER = "timestamp '0001-01-01'", "timestamp '9999-12-31 23:59:59'"
-_CHECK_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 
 def translated(backend: ibis.BaseBackend, table: Table, source: TableSource, staged: str, event: str) -> str:
@@ -31,7 +31,7 @@ def translated(backend: ibis.BaseBackend, table: Table, source: TableSource, sta
     happened = f"coalesce({event}, {_NEVER})"
     return (
         f"select given.* replace (turn_account_id as account_id) from ({staged}) as given asof left join {turns} "
-        f"on {_key('given.account_id')} = turn_key and {happened} >= turn_at"
+        f"on {id_key('given.account_id')} = turn_key and {happened} >= turn_at"
     )
 
 
@@ -48,7 +48,7 @@ def _turns(name: str) -> str:
     """SQL of the moments at which an id begins to mean another account, or none; the later begun meaning wins."""
     return f"""
         with ids as (
-            select {_key("source_id")} as turn_key, account_id,
+            select {id_key("source_id")} as turn_key, account_id,
                 coalesce(valid_from_at, {_ALWAYS}) as begun_at, coalesce(valid_to_at, {_NEVER}) as over_at
             from {CLEAN}.identities where source = {quoted(name)}
         ), turns as (
@@ -62,22 +62,6 @@ def _turns(name: str) -> str:
         union all
         select turn_key, turn_at, null from turns anti join ids
         on ids.turn_key = turns.turn_key and begun_at <= turn_at and turn_at < over_at"""
-
-
-def _key(value: str) -> str:
-    """SQL of what two spellings of an id share.
-
-    A CRM's id of 15 characters tells capitals apart; with 18 it ends in three that say which of the 15 are capitals,
-    five of them each. Any other id of 18 characters stays whole.
-    """
-    letters = [
-        f"substr('{_CHECK_LETTERS}', 1 + " + " + ".join(
-            f"{2**place} * (substr({value}, {5 * group + place + 1}, 1) between 'A' and 'Z')::int" for place in range(5)
-        ) + ", 1)"
-        for group in range(3)
-    ]  # fmt: skip
-    is_long = f"length({value}) = 18 and right({value}, 3) = {' || '.join(letters)}"
-    return f"case when {is_long} then left({value}, 15) else {value} end"
 
 
 def _require_source(backend: ibis.BaseBackend, table: Table, name: str) -> None:

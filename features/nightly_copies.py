@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -31,7 +31,7 @@ from features.sources import data_errors
 from features.state import replace_file
 
 FOLDER, MANIFEST = "history", "manifest.json"
-_OURS = ("tenure_entity", "tenure_hash", "tenure_valid_from", "tenure_valid_to")
+OURS = ("tenure_entity", "tenure_hash", "tenure_valid_from", "tenure_valid_to")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def copied_rows(settings: Settings, copies: Copies) -> str:
     folder = settings.state_dir / FOLDER
     for item in copies.files:
         path = folder / item.name
-        if not path.is_file() or _checksum(path) != item.sha256:
+        if not path.is_file() or checksum(path) != item.sha256:
             found = "another file" if path.is_file() else "nothing there"
             raise DataError(f"{path} must be as `tenure snapshot` left it; found {found}. Restore it.")
     paths = ", ".join(quoted(folder / item.name) for item in copies.files)
@@ -118,7 +118,7 @@ def take_copies(
     All tables count as copied in one step, when the manifest is replaced.
     """
     day = f"{now:%Y-%m-%d}"
-    with _alone(settings):
+    with alone(settings):
         manifest, facts = read_manifest(settings), []
         for name, rows in relations.items():
             copies = manifest.get(name)
@@ -128,10 +128,15 @@ def take_copies(
             with data_errors(name):
                 manifest[name], written = _copied(backend, settings, (name, rows), copies, day=day)
             facts.append({"table": name, "since": manifest[name].first, "copied": day, **_counts(written)})
-        text = json.dumps({"tables": {name: asdict(copies) for name, copies in manifest.items()}}, indent=1)
-        path = settings.state_dir / FOLDER / MANIFEST
-        replace_file(path, lambda staged: staged.write_text(text, encoding="utf-8"))
+        write_manifest(settings, manifest)
     return facts
+
+
+def write_manifest(settings: Settings, manifest: Mapping[str, Copies]) -> None:
+    """Replace the manifest in one step."""
+    text = json.dumps({"tables": {name: asdict(copies) for name, copies in manifest.items()}}, indent=1)
+    path = settings.state_dir / FOLDER / MANIFEST
+    replace_file(path, lambda staged: staged.write_text(text, encoding="utf-8"))
 
 
 def _counts(item: CopyFile | None) -> dict[str, int]:
@@ -159,7 +164,7 @@ def _copied(
     replace_file(path, lambda staged: backend.raw_sql(f"copy ({rows}) to {quoted(staged)} (format parquet)"))
     item = CopyFile(
         name=f"{name}/{day}.parquet",
-        sha256=_checksum(path),
+        sha256=checksum(path),
         **{change: counts.get(change, 0) for change in ("new", "changed", "vanished")},
     )
     return replace(copies, last=day, files=(*copies.files, item)), item
@@ -167,13 +172,23 @@ def _copied(
 
 def _current(backend: ibis.BaseBackend, rows: str, key: Mapping[str, str]) -> str:
     """The raw rows as versions that hold from now on."""
-    names = sorted(column_names(backend, rows) - set(_OURS))
-    # A value stands beside its column's name, so that a new column without values changes no row.
-    said = ", ".join(f"{quoted(name)} || chr(30) || {_quoted_name(name)}::varchar" for name in names)
-    keyed = ", ".join(f"coalesce(({sql})::varchar, chr(0))" for sql in key.values())
-    hashed = f"select *, md5(concat_ws(chr(31), {said})) as tenure_hash, md5(concat_ws(chr(31), {keyed})) as entity"
+    names = sorted(column_names(backend, rows) - set(OURS))
+    hashed = f"select *, {hash_sql(names)} as tenure_hash, {entity_sql(key)} as entity"
     nth = "row_number() over (partition by entity order by tenure_hash)"
     return f"select * exclude (entity), entity || '-' || {nth} as tenure_entity from ({hashed} from {rows})"
+
+
+def hash_sql(names: Sequence[str]) -> str:
+    """SQL of the hash of a raw row's values."""
+    # A value stands beside its column's name, so that a new column without values changes no row.
+    said = ", ".join(f"{quoted(name)} || chr(30) || {_quoted_name(name)}::varchar" for name in names)
+    return f"md5(concat_ws(chr(31), {said}))"
+
+
+def entity_sql(key: Mapping[str, str]) -> str:
+    """SQL of the hash of a raw row's key."""
+    keyed = ", ".join(f"coalesce(({sql})::varchar, chr(0))" for sql in key.values())
+    return f"md5(concat_ws(chr(31), {keyed}))"
 
 
 def _differences(day: str, is_later: bool) -> str:
@@ -228,13 +243,14 @@ def _quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def alone(settings: Settings) -> Iterator[None]:
     """Hold the lock of the history."""
     path = settings.state_dir / FOLDER / ".lock"
     try:

@@ -55,6 +55,8 @@ class Piece:
     """File of the rows set aside."""
     columns: tuple[str, ...]
     parts: tuple[Part, ...]
+    erased: int = 0
+    """Rows of an erased account, which were left out, or that name an erased person."""
 
 
 @dataclass(kw_only=True)
@@ -125,11 +127,12 @@ def damaged(folder: Path, manifest: Manifest) -> list[str]:
     return [part.file for part in manifest.parts if file_sha256(folder / part.file) != part.sha256]
 
 
-def clear_unnamed(folder: Path, manifest: Manifest) -> None:
-    """Remove the parts that no manifest has named for a day."""
+def clear_unnamed(folder: Path, manifest: Manifest, *, at_once: bool = False) -> None:
+    """Remove the parts that no manifest has named for a day, or all that it does not name."""
     named = {part.file for part in manifest.parts} | {piece.quarantine for piece in manifest.pieces.values()}
+    kept_seconds = 0 if at_once else _KEPT_SECONDS
     for path in folder.glob("*/*.parquet"):
-        if str(path.relative_to(folder)) not in named and time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+        if str(path.relative_to(folder)) not in named and time.time() - path.stat().st_mtime >= kept_seconds:
             path.unlink(missing_ok=True)
 
 

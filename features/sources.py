@@ -18,6 +18,9 @@ import ibis.expr.types as ir
 
 from features.copies import copied_files
 from features.csv_files import csv_columns, csv_fault, csv_reader, quoted
+from features.erased import read_register
+from features.erased_files import erase_from_copies
+from features.erasure import open_register, rows_without_erased
 from features.errors import ConfigurationError, DataError, DependencyDown, MissingSource
 from features.postgres import copy_table
 from features.settings import Settings, TableSource
@@ -44,10 +47,11 @@ def engine(settings: Settings) -> ibis.BaseBackend:
 
 
 def connect(settings: Settings) -> ibis.BaseBackend:
-    """An `engine` with a schema for the raw tables and one for the clean ones."""
+    """An `engine` with a schema for the raw tables and one for the clean ones; it knows who was erased."""
     backend = engine(settings)
     for schema in (RAW, CLEAN):
         backend.raw_sql(f"create schema {schema}")
+    open_register(backend, read_register(settings.state_dir))
     return backend
 
 
@@ -66,9 +70,11 @@ def open_raw(backend: ibis.BaseBackend, settings: Settings) -> None:
     for name, source in named.items():
         if source.url is not None:
             copy_table(name, source, settings.state_dir)
+            erase_from_copies(backend, name, source, settings.state_dir)
         if rows := _rows(name, source, settings, opened):
             with data_errors(name):
-                backend.raw_sql(f'create view {RAW}."{name}" as select * from {rows}')
+                kept = rows if source.is_computed else rows_without_erased(backend, name, source, rows)
+                backend.raw_sql(f'create view {RAW}."{name}" as select * from {kept}')
     for name, source in named.items():
         if source.is_computed:
             run_query(backend, settings, name)
@@ -185,13 +191,16 @@ def run_query(backend: ibis.BaseBackend, settings: Settings, name: str) -> None:
         file = quoted(settings.resolve(source.path))
         ((alias,),) = backend.raw_sql(f"select database_name from duckdb_databases() where path = {file}").fetchall()
         path = f"{alias}.main,{path}"
+    table = f'memory.{RAW}."{name}__query"'
     # Materialised, so that row numbers in the quarantine stay the same however often it is read.
     with data_errors(name):
         backend.raw_sql(f"set search_path = {quoted(path)}")
         try:
-            backend.raw_sql(f'create or replace table memory.{RAW}."{name}__query" as {source.query}')
+            backend.raw_sql(f"create or replace table {table} as {source.query}")
         finally:
             backend.raw_sql("set search_path = 'memory.main'")
+        if (kept := rows_without_erased(backend, name, source, table)) != table:
+            backend.raw_sql(f"create or replace table {table} as select * from {kept}")
 
 
 def reader(name: str, path: Path) -> str:

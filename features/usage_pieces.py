@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import ibis
 from features import parts as kept
 from features.csv_files import quoted
 from features.data_contract import USAGE
+from features.erasure import erased_rows, rows_without_erased
 from features.identities import translated
 from features.mapping import mapped_columns, raw_columns, zone
 from features.parts import Part, Piece
@@ -92,6 +93,9 @@ def read_piece(
 
 
 def _read(backend: ibis.BaseBackend, source: TableSource, unread: Unread, before: Piece | None, folder: Path) -> Piece:
+    delivered_raw = unread.raw
+    unread = replace(unread, raw=rows_without_erased(backend, "usage", source, delivered_raw))
+    erased = sum(erased_rows(backend, "usage", source, delivered_raw).values())
     present = mapped_columns(backend, USAGE, source, unread.raw)
     used = set(present.values())
     unmapped = tuple(
@@ -112,6 +116,7 @@ def _read(backend: ibis.BaseBackend, source: TableSource, unread: Unread, before
         rows=rows,
         repeated=delivered - distinct,
         set_aside=rows - delivered,
+        erased=erased,
         quarantine=_quarantined(read, unread, folder) if rows > delivered else None,
         columns=tuple(sorted(present)),
         parts=tuple(parts),

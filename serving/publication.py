@@ -62,21 +62,32 @@ def publish(made: Made, features: pd.DataFrame, settings: Settings) -> Path:
         "features.parquet": _parquet(features),
         "contributions.parquet": _parquet(made.contributions),
     }
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
-    contents["manifest.json"] = json.dumps(hashes, indent=1, sort_keys=True).encode()
-    run = hashlib.sha256(contents["manifest.json"]).hexdigest()[:16]
     place = settings.state_dir / "lists" / risk_list["as_of"]
-    try:
-        _write_run(place, run, contents)
-    except OSError as error:
-        raise _cannot_write(place, error) from error
+    run = write_run(place, contents)
     with open_ledger(settings).writing() as connection:
         keep_list(connection, risk_list, list_id=run)
+    point_to(place, run)
+    return Path(place / run)
+
+
+def write_run(place: Path, contents: Mapping[str, bytes]) -> str:
+    """Write a complete run into the folder of its day, and return its name; nothing points to it yet."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
+    manifest = json.dumps(hashes, indent=1, sort_keys=True).encode()
+    run = hashlib.sha256(manifest).hexdigest()[:16]
+    try:
+        _write_run(place, run, {**contents, "manifest.json": manifest})
+    except OSError as error:
+        raise _cannot_write(place, error) from error
+    return run
+
+
+def point_to(place: Path, run: str) -> None:
+    """Make a run the one in force for its day."""
     try:
         _replace(place / CURRENT, run.encode())
     except OSError as error:
         raise _cannot_write(place, error) from error
-    return Path(place / run)
 
 
 def list_bytes(risk_list: Mapping[str, Any]) -> bytes:

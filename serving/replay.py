@@ -35,6 +35,10 @@ class Replayed:
     as_of: str
     list_id: str
     rows: int
+    erased: int = 0
+    """Accounts of the list that were erased since; it can be made again without them only."""
+    moved: tuple[str, ...] = ()
+    """Accounts whose rows come out other than published, for their peers are fewer."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -42,8 +46,19 @@ class Replayed:
 
     def text(self) -> str:
         """For a person."""
+        if self.erased:
+            return self._without_erased()
         return (
             f"The list of {self.as_of} was made again, the same to the last byte: {self.rows:,} rows, {self.list_id}."
+        )
+
+    def _without_erased(self) -> str:
+        told = f"Of the list of {self.as_of} {self.erased:,} accounts were erased since ({self.list_id})."
+        if not self.moved:
+            return f"{told} The other {self.rows:,} rows come out as published, to the last byte."
+        return (
+            f"{told} Of the other {self.rows:,} rows {len(self.moved):,} come out otherwise than published: features "
+            "that compare an account with its peers, and loads of its owner, are made without those who were erased."
         )
 
 
@@ -80,12 +95,34 @@ def replay(tables: Tables, settings: Settings, *, as_of: datetime, version: str 
     features, people = features_at(tables, settings, as_of), people_at(tables, settings, as_of)
     before = list_it_followed(settings, was)
     again = risk_list(champion, features, people, rules(settings), as_of=as_of, before=before).risk_list
+    if erased := was["counts"].get("erased", 0):
+        return _replayed_without(was, again, list_id=folder.name, erased=erased)
     if list_bytes(again) != list_bytes(was):
         raise NotReplayed(
             f"The list of {was['as_of']} must come out as it was published; it differs in {_differences(was, again)}. "
             "The tables or the settings were changed since."
         )
     return Replayed(as_of=was["as_of"], list_id=folder.name, rows=len(was["rows"]))
+
+
+def _replayed_without(was: Mapping[str, Any], again: Mapping[str, Any], *, list_id: str, erased: int) -> Replayed:
+    """Compare what can be compared: the heading, who is in the list, and each row but its published place."""
+    again = {**again, "counts": was["counts"], "rows": _in_published_places(was, again)}
+    heads = [name for name in was if not isinstance(was[name], list) and was[name] != again.get(name)]
+    then, now = ({row["account_id"]: row for row in made["rows"]} for made in (was, again))
+    if heads or then.keys() != now.keys():
+        raise NotReplayed(
+            f"The list of {was['as_of']} must come out as it was published but for {erased} erased accounts; it "
+            f"differs in {_differences(was, again)}. The tables or the settings were changed since."
+        )
+    moved = tuple(sorted(account for account in then if then[account] != now[account]))
+    return Replayed(as_of=was["as_of"], list_id=list_id, rows=len(then), erased=erased, moved=moved)
+
+
+def _in_published_places(was: Mapping[str, Any], again: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows made again, with the rank that each had among those who were erased."""
+    places = {row["account_id"]: {name: row[name] for name in ("rank", "is_listed")} for row in was["rows"]}
+    return [{**row, **places.get(row["account_id"], {})} for row in again["rows"]]
 
 
 def _differences(was: Mapping[str, Any], again: Mapping[str, Any]) -> str:

@@ -12,9 +12,7 @@ import hmac
 import io
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import pyarrow.parquet as pq
 from lightgbm import Booster
 
 from features.errors import ConfigurationError
+from features.state import kept_secret
 from training.calibration import Calibrator
 from training.trial import try_out
 
@@ -193,28 +192,7 @@ def signing_key(state_dir: Path) -> bytes:
     """`TENURE_SIGNING_KEY`, else a key made once beside the state, readable by its owner alone."""
     if given := os.environ.get("TENURE_SIGNING_KEY"):
         return given.encode()
-    path = state_dir / "signing.key"
-    if not path.is_file():
-        _make_key(path)
-    key = path.read_text().strip().encode()
-    if not key:
-        raise ConfigurationError(
-            f"{path} must hold the key that signs models; it is empty. Put it back from a backup, "
-            "or delete it and train again."
-        )
-    return key
-
-
-def _make_key(path: Path) -> None:
-    """Write a new key whole before it has its name; a process that was faster wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
-    with suppress(FileExistsError):
-        os.link(staged, path)
-    staged.unlink()
+    return kept_secret(state_dir / "signing.key")
 
 
 def golden_rows(rows: pd.DataFrame, booster: Booster, features: Sequence[str]) -> pd.DataFrame:

@@ -11,16 +11,11 @@ import ibis.expr.types as ir
 from features.examples import example
 from features.families.engagement import one, plain
 from features.family import Family, Feature
+from features.mention_words import COMPETITOR_WORDS, PRICE_WORDS, whole_words
 from features.tables import Tables
 from features.windows import known_before, newest_before
 
 MENTION_DAYS = 91
-COMPETITOR_WORDS = ("competitor", "competing product", "rival", "alternative", "switch to", "switching to")
-PRICE_WORDS = (
-    "expensive", "overpriced", "pricey", "costly", "cheaper", "price increase", "price is too high",
-    "prices are too high", "over budget",
-)  # fmt: skip
-"""What a comment, in English, must say to count; a final s is allowed, and capitals do not matter."""
 
 
 def _mentions(tables: Tables, instants: ir.Table) -> ir.Table:
@@ -50,7 +45,7 @@ def _tagged(rows: ir.Table, topic: str) -> ir.BooleanValue:
 
 def _says(answers: ir.Table, words: tuple[str, ...]) -> ir.BooleanValue:
     """Whether one of `words`, or its plural, stands in the comment as a whole word."""
-    return plain(answers.comment).re_search(f"(^|[^a-z])({'|'.join(words)})s?([^a-z]|$)")
+    return plain(answers.comment).re_search(whole_words(words))
 
 
 def _meaning(topic: str, words: tuple[str, ...]) -> str:

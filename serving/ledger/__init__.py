@@ -77,6 +77,17 @@ class Ledger:
         except sqlite3.Error as error:
             raise CannotWrite(f"{place} must be a file that can be written; {error}. Name another.") from error
 
+    def forget(self) -> None:
+        """Leave nothing on the disk of rows that were deleted; a server's own vacuum does it there."""
+        if self._place is None:
+            return
+        try:
+            with closing(sqlite3.connect(self._place, timeout=PATIENCE_S)) as connection:
+                connection.execute("vacuum")
+                connection.execute("pragma wal_checkpoint(truncate)")
+        except sqlite3.Error as error:
+            raise self._failure(str(error)) from error
+
     def close(self) -> None:
         """Let go of the connections; the next use opens new ones."""
         self._engine.dispose()
