@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from features.errors import ConfigurationError, DependencyDown
 from serving.access import Token
+from serving.line import Line
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +95,8 @@ class Guard:
     max_body: int = 8 * 2**20
     """Bytes."""
     max_concurrency: int = 64
+    longest_line: int = 32
+    """Requests that may wait for their turn at once; health never waits."""
     body_timeout_s: float = 10.0
     """Seconds from the first look at a body to its end."""
 
@@ -103,6 +106,7 @@ class Guard:
         ordered = sorted(methods, key=lambda path: "{" in path)
         self._routes = [(_path_pattern(path), path, methods[path]) for path in ordered]
         self._places = asyncio.Semaphore(self.max_concurrency)
+        self._line = Line(self.longest_line)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let the app answer it."""
@@ -172,7 +176,8 @@ class Guard:
         _check_type(scope["method"], headers, kind, has_body=length > 0)
         if is_open:  # health is asked most urgently when all places are taken
             await self.app(scope, body.replay, reply)
-        elif self._places.locked():
+        elif self._places.locked() or not await self._line.enters():
+            self._line.turn_away()
             raise _Refusal(429, "All places are taken; try again in a second.", {"retry-after": "1"})
         else:
             async with self._places:

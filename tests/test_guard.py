@@ -332,6 +332,22 @@ def test_more_callers_than_places_are_429_and_health_still_answers(guarded, serv
     assert [answer.status_code for answer in others] == [200] * 3
 
 
+def test_of_many_who_come_at_once_some_are_answered_and_the_others_told_when_to_come_back(
+    guarded, service, auth, caplog
+):
+    async def run():
+        async with client_of(guarded(longest_line=3)) as client:
+            one_each = (client.post("/v1/score", json={}, headers=auth) for _ in range(10))
+            return await asyncio.gather(*one_each), await client.post("/v1/score", json={}, headers=auth)
+
+    at_once, later = asyncio.run(run())
+    refused = [answer for answer in at_once if answer.status_code != 200]
+
+    assert (len(refused), len(service.bodies), later.status_code) == (7, 4, 200)
+    assert all(is_problem(answer, 429) and answer.headers["retry-after"] == "1" for answer in refused)
+    assert caplog.text.count("turned away") == 1
+
+
 def test_a_failure_is_500_and_only_the_log_tells_where(guarded, auth, caplog):
     answers = [ask(guarded(max_concurrency=1), "GET", "/v1/fail?q=private", headers=auth) for _ in range(2)]
 
