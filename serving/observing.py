@@ -1,6 +1,6 @@
 """Metrics and the request log: counted by route, status and error code, and never by account, owner or caller.
 
-With several workers `PROMETHEUS_MULTIPROC_DIR` names the folder in which their counts meet; `tenure serve` sets it.
+With several workers `tenure serve` makes a folder in which their counts meet.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from starlette.responses import Response
 
 from serving.guard import Observed
 
+COUNTS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder in which the counts of several workers meet."""
+
 _log = logging.getLogger("tenure.requests")
 
 REQUESTS = Counter("tenure_requests_total", "Requests by route, method and status.", ("route", "method", "status"))
@@ -42,6 +45,8 @@ def observe(seen: Observed) -> None:
     """Count one request and write its line."""
     REQUESTS.labels(seen.route, seen.method, seen.status).inc()
     SECONDS.labels(seen.route).observe(seen.seconds)
+    if not _log.isEnabledFor(logging.INFO):
+        return
     line = {
         "request_id": seen.request_id, "route": seen.route, "method": seen.method, "status": seen.status,
         "ms": round(1000 * seen.seconds, 1), "token": seen.token_id,
@@ -52,7 +57,7 @@ def observe(seen: Observed) -> None:
 def metrics() -> Response:
     """All counts in the text format of Prometheus."""
     registry: CollectorRegistry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if os.environ.get(COUNTS_VARIABLE):
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -6,20 +6,24 @@ BentoML's own server opens a control port on this machine that anyone here could
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import tempfile
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from features.errors import ConfigurationError
+from features.errors import ConfigurationError, DependencyDown
 from features.settings import Settings
 from serving.access import token_store
 from serving.champion import load_champion
+from serving.observing import COUNTS_VARIABLE
 from serving.problems import OneErrorShape, Readiness
 from serving.service import CONFIG_VARIABLE, guarded, not_ready, service
-
-MAX_CONNECTIONS = 256
+from serving.workers import run_workers
 
 
 def app() -> ASGIApp:
@@ -34,6 +38,8 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, now: dateti
     ------
     ConfigurationError
         Nobody holds a token yet, or there is no champion to answer with.
+    DependencyDown
+        The service did not start, or lost workers that did not come back.
     """
     if token_store(settings).is_empty(now):
         raise ConfigurationError(
@@ -42,17 +48,36 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, now: dateti
         )
     load_champion(settings)
     os.environ[CONFIG_VARIABLE] = str(settings.path)
-    if workers > 1:  # Where the counts of all workers meet.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="tenure-metrics-")
-    uvicorn.run(
+    # Stopping is what a stop asks for: uvicorn hands the signal on when all have their answers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    config = _config(host, port, workers)
+    if workers > 1:
+        counts = Path(tempfile.mkdtemp(prefix="tenure-metrics-"))
+        os.environ[COUNTS_VARIABLE] = str(counts)
+        run_workers(config, counts=counts)
+    else:
+        _run_one(config)
+
+
+def _run_one(config: uvicorn.Config) -> None:
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise DependencyDown("The service must start; the log says why it did not. Start it again when that is mended.")
+
+
+def _config(host: str, port: int, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
         "serving.server:app",
         factory=True,
         host=host,
         port=port,
         workers=workers,
-        limit_concurrency=MAX_CONNECTIONS,
+        http="serving.connections:Connection",
         timeout_keep_alive=5,
         timeout_graceful_shutdown=10,
+        timeout_worker_healthcheck=10,
         server_header=False,
         log_level="warning",
     )

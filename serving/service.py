@@ -39,32 +39,15 @@ from serving.few_rows import FewRows
 from serving.guard import Guard
 from serving.ledger import open_ledger
 from serving.ledger.lists import list_days, list_head
-from serving.observing import LIST_AGE, ROWS, SWAP_FAILED, WORKERS, observe
+from serving.observing import COUNTS_VARIABLE, LIST_AGE, ROWS, SWAP_FAILED, WORKERS, observe
 from serving.observing import metrics as counted
+from serving.paths import OPEN_PATHS, PATHS, ROLES
 from serving.rates import Rates
+from serving.workers import is_short
 
 CONFIG_VARIABLE = "TENURE_CONFIG"
 BUNDLED = Path(__file__).parent.parent / "company" / "tenure.toml"
 """The company of a bento, beside the code."""
-_READ = frozenset({"GET", "HEAD"})
-PATHS = {
-    "/v1/score": frozenset({"POST"}),
-    "/v1/score_accounts": frozenset({"POST"}),
-    **dict.fromkeys(rest.PATHS, _READ),
-    "/metrics": _READ,
-    OPENAPI_PATH: _READ,
-    **pages.PATHS,
-    **pages.OPEN_PATHS,
-}
-OPEN_PATHS = frozenset({"/livez", "/readyz", *pages.OPEN_PATHS})
-ROLES = {
-    "/v1/score": frozenset({"csm", "manager", "admin", "ds"}),
-    "/v1/score_accounts": frozenset({"csm", "manager", "admin", "ds"}),
-    "/v1/model": frozenset({"manager", "admin", "ds"}),
-    "/metrics": frozenset({"viewer", "admin", "ds"}),
-}
-"""Who may ask, where not everybody may."""
-
 EARLIEST = date(1970, 1, 1)
 """No company has tables of a day before."""
 
@@ -98,6 +81,8 @@ def _rates() -> Rates:
 
 def not_ready() -> str | None:
     """Why this process cannot answer now; None where it can."""
+    if (counts := os.environ.get(COUNTS_VARIABLE)) and is_short(Path(counts)):
+        return "Workers are missing and do not come back; the service ends. The log says why."
     try:
         answers()
         with open_ledger(settings()).reading() as connection:

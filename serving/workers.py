@@ -1,0 +1,89 @@
+"""Several workers behind one port: the dead are replaced and no longer counted; a service that stays short gives up.
+
+Uvicorn's supervisor starts a dead worker again, but leaves its counts among those of the living, ends everything when
+one new worker cannot start, and calls that a success.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from socket import socket
+
+from prometheus_client.multiprocess import mark_process_dead
+from uvicorn import Config
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+from features.errors import DependencyDown
+
+_log = logging.getLogger(__name__)
+
+SHORT_S = 30.0
+"""Seconds in which all workers must answer again."""
+LEAVING_S = 5.0
+"""Seconds from the first 503 of `/readyz` to the end, for whoever sends the requests to turn elsewhere."""
+SHORT = "short-of-workers"
+"""A file beside the counts while the service is about to give up."""
+
+
+class Workers(Multiprocess):
+    """The workers of one service; `counts` is the folder in which their metrics meet."""
+
+    def __init__(self, config: Config, sockets: list[socket], *, counts: Path) -> None:
+        super().__init__(config, sockets)
+        self._counts = counts
+        self._whole_at = time.monotonic()
+        self.gave_up = False
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace who died or hangs; give up where that has not helped for `SHORT_S`."""
+        if self.should_exit.is_set():
+            return
+        patience = self.config.timeout_worker_healthcheck
+        for place, worker in enumerate(self.processes):
+            if not worker.is_alive(timeout=patience):
+                self.processes[place] = self._replaced(worker)
+        if all(worker.is_ready(timeout=patience) for worker in self.processes):
+            self._whole_at = time.monotonic()
+            (self._counts / SHORT).unlink(missing_ok=True)
+        self._judge(time.monotonic() - self._whole_at)
+
+    def _replaced(self, worker: Process) -> Process:
+        worker.kill()  # One that hangs is still there.
+        worker.join()
+        if worker.pid is not None:
+            mark_process_dead(worker.pid, self._counts)  # type: ignore[no-untyped-call]
+        _log.warning("worker %s ended with %s; another one starts", worker.pid, worker.exitcode)
+        replacement = Process(self.config, self.sockets)
+        replacement.start()
+        return replacement
+
+    def _judge(self, short_s: float) -> None:
+        if short_s >= SHORT_S:
+            (self._counts / SHORT).touch()
+        if short_s >= SHORT_S + LEAVING_S:
+            self.gave_up = True
+            self.should_exit.set()
+
+
+def run_workers(config: Config, *, counts: Path) -> None:
+    """Serve with several workers until stopped.
+
+    Raises
+    ------
+    DependencyDown
+        Not all workers answered for longer than `SHORT_S`.
+    """
+    workers = Workers(config, [config.bind_socket()], counts=counts)
+    workers.run()
+    if workers.gave_up:
+        raise DependencyDown(
+            f"All {config.workers} workers must answer within {SHORT_S:g} seconds; some did not. "
+            "The log says why they ended; start tenure again when that is mended."
+        )
+
+
+def is_short(counts: Path) -> bool:
+    """Whether the service whose metrics meet in `counts` is about to give up."""
+    return (counts / SHORT).exists()
