@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import stat
+import subprocess
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +16,7 @@ import pytest
 
 import training.model
 from features.errors import ConfigurationError
-from training.model import FILES, MANIFEST, artefact_hash, load_model, save_model, signing_key
+from training.model import FILES, MANIFEST, artefact_hash, load_model, load_tried_model, save_model, signing_key
 from training.train import finish, prepare, train
 
 # ibis 12 still asks pandas 3 for this option.
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option
 YEAR_END = datetime(2026, 1, 1)
 KEY = b"the key of this company"
 REFUSED = "must be as it was signed|must hold manifest.json|must be signed with"
+FLIPS, CUTS = (1000, 50) if os.environ.get("HYPOTHESIS_PROFILE") == "full" else (90, 9)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,54 @@ def test_any_changed_byte_of_the_manifest_is_refused(artefact, unread):
         with pytest.raises(ConfigurationError, match=REFUSED):
             load_model(artefact, KEY)
         (artefact / MANIFEST).write_bytes(original)
+
+
+@pytest.fixture
+def only_hashed(unread, artefact, monkeypatch):
+    """Fails the test as well if a child is asked to try the artefact, or any JSON but that of its hashes is read."""
+    loads = json.loads
+
+    def manifest_alone(text, **options):
+        assert text == (artefact / MANIFEST).read_bytes(), "a refused artefact was parsed"
+        return loads(text, **options)
+
+    monkeypatch.setattr(json, "loads", manifest_alone)
+    monkeypatch.setattr(subprocess, "run", lambda *given, **options: pytest.fail("a refused artefact was tried"))
+
+
+def damaged(artefact, *, flips, cuts):
+    """What was done to the artefact, while it is so: single bits turned, then files cut; each file in its turn."""
+    rng = np.random.default_rng(2)
+    contents = {name: (artefact / name).read_bytes() for name in (*FILES, MANIFEST)}
+    for number in range(flips + cuts):
+        name = list(contents)[number % len(contents)]
+        place = int(rng.integers(len(contents[name])))
+        if number < flips:
+            flipped(artefact / name, place, 1 << int(rng.integers(8)))
+        else:
+            (artefact / name).write_bytes(contents[name][:place])
+        yield f"{name}, {'bit flip' if number < flips else 'cut'} at {place}"
+        (artefact / name).write_bytes(contents[name])
+
+
+def is_refused(artefact, state):
+    try:
+        load_tried_model(artefact, state)
+    except ConfigurationError as error:
+        return re.search(REFUSED, str(error)) is not None
+    return False
+
+
+def test_every_turned_bit_and_every_cut_is_refused_before_anything_is_parsed_or_tried(artefact, tmp_path, only_hashed):
+    (tmp_path / "signing.key").write_bytes(KEY)
+
+    refused = [(damage, is_refused(artefact, tmp_path)) for damage in damaged(artefact, flips=FLIPS, cuts=CUTS)]
+
+    assert [damage for damage, was_refused in refused if not was_refused] == []
+    assert len(refused) == FLIPS + CUTS
+    # Whole again it passes the same checks, and would be tried.
+    with pytest.raises(pytest.fail.Exception, match="was tried"):
+        load_tried_model(artefact, tmp_path)
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
