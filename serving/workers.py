@@ -13,6 +13,7 @@ from socket import socket
 
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn import Config
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from features.errors import DependencyDown
@@ -33,7 +34,8 @@ class Workers(Multiprocess):
     def __init__(self, config: Config, sockets: list[socket], *, counts: Path) -> None:
         super().__init__(config, sockets)
         self._counts = counts
-        self._whole_at = time.monotonic()
+        self._whole_at: float | None = None
+        """When all workers were last seen to answer; a first start may take as long as it takes."""
         self.gave_up = False
 
     def keep_subprocess_alive(self) -> None:
@@ -42,12 +44,15 @@ class Workers(Multiprocess):
             return
         patience = self.config.timeout_worker_healthcheck
         for place, worker in enumerate(self.processes):
-            if not worker.is_alive(timeout=patience):
+            if not worker.is_alive(timeout=patience) and not self._is_stillborn(worker):
                 self.processes[place] = self._replaced(worker)
         if all(worker.is_ready(timeout=patience) for worker in self.processes):
             self._whole_at = time.monotonic()
             (self._counts / SHORT).unlink(missing_ok=True)
-        self._judge(time.monotonic() - self._whole_at)
+        if self._whole_at is not None:
+            self._judge(time.monotonic() - self._whole_at)
+        elif any(self._is_stillborn(worker) for worker in self.processes):
+            self._give_up()
 
     def _replaced(self, worker: Process) -> Process:
         worker.kill()  # One that hangs is still there.
@@ -59,12 +64,18 @@ class Workers(Multiprocess):
         replacement.start()
         return replacement
 
+    def _is_stillborn(self, worker: Process) -> bool:
+        return self._whole_at is None and worker.exitcode == STARTUP_FAILURE
+
     def _judge(self, short_s: float) -> None:
         if short_s >= SHORT_S:
             (self._counts / SHORT).touch()
         if short_s >= SHORT_S + LEAVING_S:
-            self.gave_up = True
-            self.should_exit.set()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.gave_up = True
+        self.should_exit.set()
 
 
 def run_workers(config: Config, *, counts: Path) -> None:
@@ -73,13 +84,13 @@ def run_workers(config: Config, *, counts: Path) -> None:
     Raises
     ------
     DependencyDown
-        Not all workers answered for longer than `SHORT_S`.
+        A worker could not start, or not all of them answered for longer than `SHORT_S`.
     """
     workers = Workers(config, [config.bind_socket()], counts=counts)
     workers.run()
     if workers.gave_up:
         raise DependencyDown(
-            f"All {config.workers} workers must answer within {SHORT_S:g} seconds; some did not. "
+            f"All {config.workers} workers must start, and be back within {SHORT_S:g} seconds; some were not. "
             "The log says why they ended; start tenure again when that is mended."
         )
 
