@@ -1,0 +1,75 @@
+"""More requests than can be answered: some are answered as ever, the others are told at once to come back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from serving.access import token_store
+from tests.load import Client, closed_loop, open_loop, p99, request, statuses, unlimited
+from tests.servers import TENURE, free_port, running
+
+FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
+FACTORS, SECONDS = ((2, 5, 10), 30) if FULL else ((5,), 2)
+CALLERS = 16
+BACK_S = 5
+ROWS = [{"account_id": f"a{number}", "features": {"tenure_days": 400 + number}} for number in range(8)]
+
+
+@pytest.fixture(scope="module")
+def server(trained_world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("overload")
+    company = unlimited(shutil.copytree(trained_world, folder / "world") / "tenure.toml")
+    _, secret = token_store(company).create(role="ds", now=datetime.now(UTC))
+    port, log, started = free_port(), folder / "log", []
+    with running([TENURE, "serve", f"--port={port}", f"--config={company.path}"], port, log, started):
+        if FULL:  # So that the callers do not take the time of what they measure.
+            os.sched_setaffinity(started[0].pid, {max(os.sched_getaffinity(0))})
+        yield SimpleNamespace(
+            port=port, log=log, content=request("POST", "/v1/score", secret, {"rows": ROWS, "partial": True})
+        )
+
+
+async def overloaded(server):
+    """Requests a second that can be answered; the answers to many times as many; the answers some seconds after."""
+    client = Client(server.port)
+    peak = statuses(await closed_loop(client, [server.content], callers=CALLERS, seconds=SECONDS))[200] / SECONDS
+    rounds = []
+    for factor in FACTORS:
+        answers = await open_loop(client, [server.content], rate=factor * peak, seconds=SECONDS)
+        await asyncio.sleep(BACK_S)
+        after = await closed_loop(client, [server.content], callers=1, seconds=1)
+        rounds.append((factor, answers, after))
+    await client.close()
+    return peak, rounds
+
+
+def test_an_overload_is_refused_in_good_order_and_passes(server):
+    if FULL:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    peak, rounds = asyncio.run(overloaded(server))
+    said = server.log.read_text()
+
+    for factor, answers, after in rounds:
+        good, refused = ([each for each in answers if (each.status == 200) == is_good] for is_good in (True, False))
+        goodput = len(good) / SECONDS / peak
+        print(
+            f"{factor} x {peak:.0f}/s: {dict(statuses(answers))}, goodput {goodput:.0%}, "
+            f"p99 of accepted {p99(good):.3f} s, of refused {p99(refused):.3f} s"
+        )
+        assert set(statuses(answers)) <= {200, 429, 503}
+        assert refused, "it was no overload"
+        assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
+        assert set(statuses(after)) == {200}
+        if FULL:
+            assert goodput >= 0.8
+            assert p99(refused) <= 0.05
+            assert p99(good) <= 0.5
+    assert "Traceback" not in said
+    assert 1 <= said.count("turned away") <= len(FACTORS) * (SECONDS + 2)
+    assert len(said.splitlines()) <= said.count("turned away") + 5
