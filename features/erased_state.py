@@ -235,13 +235,17 @@ def erase_corrections(settings: Settings, erased: Erased) -> int:
     lines = audit_lines(settings)
     gone = {line.get("id") for line in lines if erased.kind == "account" and line.get("account_id") == erased.id}
     kept = [line for line in lines if line.get("id", line.get("undoes")) not in gone]
-    texts = [json.dumps(line, ensure_ascii=False) for line in kept]
-    renamed = [erased.renamed(text) for text in texts]
-    rows = len(lines) - len(kept) + sum(then != now for then, now in zip(texts, renamed, strict=True))
+    # Not in dates, where a short id may stand as a number.
+    renamed = [{name: erased.renamed(text) if name in _SAID and text else text for name, text in line.items()}
+               for line in kept]  # fmt: skip
+    rows = len(lines) - len(kept) + sum(then != now for then, now in zip(kept, renamed, strict=True))
     if rows:
-        content = "".join(f"{text}\n" for text in renamed)
+        content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in renamed)
         replace_file(settings.state_dir / AUDIT_FILE, lambda staged: staged.write_text(content, encoding="utf-8"))
     return rows
+
+
+_SAID = ("account_id", "into_account_id", "reason", "by")
 
 
 def clear_leftovers(settings: Settings) -> None:

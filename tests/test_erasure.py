@@ -338,3 +338,16 @@ def test_rows_under_the_ids_of_another_system_are_left_out_too(make_company):
 
     assert opened["tickets"].ticket_id.to_pandas().tolist() == ["2"]
     assert opened.quarantine.num_rows == 0
+
+
+def test_a_short_id_is_renamed_where_it_is_said_and_not_in_a_date(make_company):
+    company = make_company({"accounts": "account_id,churned_at\n15,\nb,2025-02-01\n"})
+    settings = company.settings()
+    said = {"id": "c1", "account_id": "b", "kind": "merged", "into_account_id": "15", "at": "2025-02-01"}
+    append_line(settings, {**said, "known_at": "2025-02-02T08:15:00", "reason": "b became 15"})
+    done(settings.path, "erase", "15", "--yes")
+    kept = json.loads((settings.state_dir / "corrections.jsonl").read_text())
+
+    assert kept["known_at"] == "2025-02-02T08:15:00"
+    assert kept["into_account_id"].startswith("erased-")
+    assert kept["reason"] == f"b became {kept['into_account_id']}"
