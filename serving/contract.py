@@ -179,6 +179,42 @@ class History(BaseModel):
     history: list[dict[str, Any]]
 
 
+class Week(BaseModel):
+    """A week of use; what cannot be told, and what lies before the account began, is null."""
+
+    begins: str
+    active_days: int | None = Field(description="Days with use, 0 to 7.")
+    core_events: float | None
+    active_users: int | None
+
+
+class Event(BaseModel):
+    """Something that happened to an account, or is planned."""
+
+    date: str
+    kind: str
+    group: str = Field(description="The group of reasons that it speaks of.")
+    id: str | None = Field(description="Of the ticket, invoice, contract, outage or step of onboarding.")
+    value: float | None
+    unit: str | None = Field(description="Of the value: severity, score, money, MRR, days or hours.")
+    low: float | None = Field(description="The lower end of a score's scale.")
+    high: float | None
+    is_open: bool | None
+    is_planned: bool
+    text: str
+
+
+class Timeline(BaseModel):
+    """What an account's newest list knew of it: 26 weeks of use, the events of 182 days, and what is planned."""
+
+    account_id: str
+    as_of: str
+    because: str | None = Field(description="Why there is no timeline.")
+    weeks: list[Week] = Field(description="Oldest first; none where use is not known by the day.")
+    events: list[Event] = Field(description="Newest first; what is still open is there however old.")
+    warnings: list[str]
+
+
 class Features(BaseModel):
     """The features that the model asks for."""
 
@@ -213,6 +249,7 @@ _ANSWERS: dict[str, tuple[str, type[BaseModel]]] = {
     "/v1/lists/{as_of}": ("The list of a day, or `latest`, in pages", Listed),
     "/v1/accounts/{account_id}": ("An account on the newest list that knows it", Account),
     "/v1/accounts/{account_id}/history": ("What each list said of an account", History),
+    "/v1/accounts/{account_id}/timeline": ("What happened to an account, as its newest list knew it", Timeline),
     "/v1/features": ("The features the model asks for", Features),
     "/v1/model": ("The version in use and how it was judged", Model),
 }

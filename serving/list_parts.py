@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import pandas as pd
+import pyarrow as pa
 
 from features.errors import TenureError
 from features.settings import PolicySettings, places
@@ -44,6 +45,8 @@ class Made:
     risk_list: RiskList
     contributions: pd.DataFrame
     """Raw score and contribution of each group to it, by account_id; empty where no model spoke."""
+    timeline: pa.Table | None = None
+    """What happened to each account, as `features.timeline` tells it; None for a list that shows none."""
 
 
 def row_of(

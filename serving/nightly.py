@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from features.errors import DependencyDown, TenureError
 from features.history import snapshot
 from features.settings import Settings
 from features.tables import Tables
+from features.timeline import timeline
 from serving.champion import NoChampion, load_champion
 from serving.day_one import day_one_list
 from serving.ledger import Ledger, open_ledger
@@ -38,7 +39,12 @@ def score_and_publish(tables: Tables, settings: Settings, *, as_of: datetime) ->
 
 
 def make_list(tables: Tables, settings: Settings, as_of: datetime) -> tuple[Made, pd.DataFrame]:
-    """The list of `as_of` by the champion, by rules before the first one, and the features behind it."""
+    """The list of `as_of` by the champion, by rules before the first one, what happened, and the features behind it."""
+    made, features = _ranked(tables, settings, as_of)
+    return replace(made, timeline=timeline(tables, as_of)), features
+
+
+def _ranked(tables: Tables, settings: Settings, as_of: datetime) -> tuple[Made, pd.DataFrame]:
     features, people = features_at(tables, settings, as_of), people_at(tables, settings, as_of)
     try:
         champion = load_champion(settings)

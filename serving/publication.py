@@ -1,6 +1,6 @@
 """Published lists: a run directory that is complete before one pointer moves to it.
 
-    lists/2026-01-01/<hash>/list.json  features.parquet  contributions.parquet  manifest.json
+    lists/2026-01-01/<hash>/list.json  features.parquet  contributions.parquet  timeline.parquet  manifest.json
     lists/2026-01-01/current            the hash of the run in force
 
 The latest list is the one of the latest instant. The run is written first, then the ledger in one transaction, then
@@ -34,6 +34,7 @@ from serving.ledger import open_ledger
 from serving.ledger.lists import keep_list
 from serving.list_parts import Made
 from serving.published import CURRENT, published, published_days, read_list, verified
+from serving.timeline import TIMELINE, timeline_bytes
 
 
 @contextmanager
@@ -62,6 +63,8 @@ def publish(made: Made, features: pd.DataFrame, settings: Settings) -> Path:
         "features.parquet": _parquet(features),
         "contributions.parquet": _parquet(made.contributions),
     }
+    if made.timeline is not None:
+        contents[TIMELINE] = timeline_bytes(made.timeline)
     place = settings.state_dir / "lists" / risk_list["as_of"]
     run = write_run(place, contents)
     with open_ledger(settings).writing() as connection:

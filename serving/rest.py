@@ -36,6 +36,7 @@ from serving.ledger.lists import (
     other_rows,
 )  # fmt: skip
 from serving.ledger.tables import account_scores
+from serving.timeline import timeline_of
 
 MOST_ROWS = 1000
 MOST_DAYS = 400
@@ -180,20 +181,32 @@ def _require(holds: bool, name: str, expected: str) -> None:
 
 def one_account(answers: Answers, asked: Asked) -> dict[str, Any]:
     """GET /v1/accounts/{account_id}: what the newest list says of it, and why it is, or is not, ranked."""
-    with open_ledger(answers.settings).reading() as connection:
-        found = account(connection, asked.path["account_id"])
-    if found is None or not sees(asked.token, found["csm_id"]):
-        raise NotThere("There is no such account.")
+    found = _account(answers, asked)
     levers = answers.levers_of(found["account_id"], model_version=found["model_version"])
     return {**found, "levers": levers, "warnings": answers.warnings_of(found["as_of"], now=asked.now)}
 
 
+def _account(answers: Answers, asked: Asked) -> dict[str, Any]:
+    with open_ledger(answers.settings).reading() as connection:
+        found = account(connection, asked.path["account_id"])
+    if found is None or not sees(asked.token, found["csm_id"]):
+        raise NotThere("There is no such account.")
+    return found
+
+
 def history(answers: Answers, asked: Asked) -> dict[str, Any]:
     """GET /v1/accounts/{account_id}/history: what each list said of it, newest first."""
-    now = one_account(answers, asked)
+    now = _account(answers, asked)
     with open_ledger(answers.settings).reading() as connection:
         found = account_history(connection, now["account_id"], limit=MOST_DAYS)
     return {"account_id": now["account_id"], "history": found}
+
+
+def timeline(answers: Answers, asked: Asked) -> dict[str, Any]:
+    """GET /v1/accounts/{account_id}/timeline: its use by week, and what happened, as the newest list knew it."""
+    now = _account(answers, asked)
+    told = timeline_of(answers.settings, now["account_id"], now["as_of"])
+    return {**told, "warnings": answers.warnings_of(now["as_of"], now=asked.now)}
 
 
 def features(answers: Answers, asked: Asked) -> dict[str, Any]:
@@ -222,6 +235,7 @@ _READERS: Mapping[str, Reader] = {
     "/v1/lists/{as_of}": one_list,
     "/v1/accounts/{account_id}": one_account,
     "/v1/accounts/{account_id}/history": history,
+    "/v1/accounts/{account_id}/timeline": timeline,
     "/v1/features": features,
     "/v1/model": model,
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -14,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -29,6 +33,7 @@ from serving.guard import SESSION, Guard
 from serving.ledger import open_ledger
 from serving.ledger.lists import keep_list
 from serving.published import published, read_list
+from serving.timeline import TIMELINE, _published, timeline_bytes, timeline_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 
@@ -247,6 +252,74 @@ def test_a_link_that_means_nothing_is_a_page_that_says_so(ask, query):
     answer = ask("GET", f"/list?{query}")
     assert answer.status_code == (200 if query == "limit=5" else 400)
     assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_an_account_shows_its_use_and_what_happened(ask, company, today):
+    account = today["rows"][0]["account_id"]
+    told = timeline_of(company, account, today["as_of"])
+    html = ask("GET", f"/accounts/{account}").text
+    page = Elements(html)
+
+    assert told["events"]
+    assert all(event["text"] in page.text and event["date"] in page.text for event in told["events"])
+    assert all(week["begins"] in page.text for week in told["weeks"])
+    assert 'aria-label="Use in 26 weeks' in html
+
+
+def test_every_link_of_a_reason_leads_to_a_place_on_the_page(ask, today):
+    followed = 0
+    for row in today["rows"][:40]:
+        html = ask("GET", f"/accounts/{row['account_id']}").text
+        links = set(re.findall(r'href="#([^"]+)"', html.partition("<main")[2]))
+        places = re.findall(r' id="([^"]+)"', html)
+        assert links <= set(places)
+        assert len(places) == len(set(places)), "an id is there once"
+        followed += len(links)
+
+    assert followed > 20
+
+
+def test_ids_of_what_happened_are_shown_as_they_are(ask, company, today, tmp_path):
+    """Ids come from the sources: whoever names a ticket may try to name it in markup."""
+    folder = published(company)
+    kept = tmp_path / "kept"
+    shutil.copytree(folder, kept)
+    rows = pq.read_table(folder / TIMELINE)
+    ids = pa.array([HOSTILE[place % len(HOSTILE)] for place in range(rows.num_rows)])
+    content = timeline_bytes(rows.set_column(rows.column_names.index("id"), "id", ids))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / TIMELINE).write_bytes(content)
+    (folder / "manifest.json").write_text(json.dumps({**manifest, TIMELINE: hashlib.sha256(content).hexdigest()}))
+    _published.cache_clear()
+    try:
+        pages_of = [Elements(ask("GET", f"/accounts/{row['account_id']}").text) for row in today["rows"][:20]]
+    finally:
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        _published.cache_clear()
+
+    assert all(not {"script", "img", "b"} & set(page.tags) and page.running == [] for page in pages_of)
+    assert any(HOSTILE[0] in page.text.partition("What happened")[2] for page in pages_of)
+
+
+def test_an_account_of_a_list_without_timeline_opens_and_says_so(ask, company, today, tmp_path):
+    folder = published(company)
+    kept = tmp_path / "kept"
+    shutil.copytree(folder, kept)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest[TIMELINE]
+    (folder / TIMELINE).unlink()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    _published.cache_clear()
+    try:
+        answer = ask("GET", f"/accounts/{today['rows'][0]['account_id']}")
+    finally:
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        _published.cache_clear()
+
+    assert answer.status_code == 200
+    assert "No timeline on this list" in answer.text
 
 
 # What they hold

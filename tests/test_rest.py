@@ -16,11 +16,13 @@ from features.settings import read_settings
 from serving.access import Token
 from serving.answers import Answers
 from serving.champion import load_champion
+from serving.contract import Timeline
 from serving.ledger import open_ledger
 from serving.ledger.lists import SORTS, View, keep_list, list_rows
 from serving.ledger.tables import account_scores
 from serving.published import published, read_list
 from serving.rest import BANDS, PATHS, routes
+from serving.timeline import timeline_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 
@@ -169,6 +171,22 @@ def test_the_history_tells_every_list(ask, settings, today):
     assert {each["probability"] for each in found["history"]} == {row["probability"]}
 
 
+def test_the_timeline_tells_what_the_list_was_published_with(ask, settings, today):
+    account = today["rows"][0]["account_id"]
+    answer = ask(f"/v1/accounts/{account}/timeline")
+    found = answer.json()
+    again = ask(f"/v1/accounts/{account}/timeline", **{"if-none-match": answer.headers["etag"]})
+
+    assert Timeline(**found).model_dump() == found
+    assert found["because"] is None
+    assert {name: found[name] for name in ("weeks", "events")} == {
+        name: timeline_of(settings, account, "2025-05-01")[name] for name in ("weeks", "events")
+    }
+    assert len(found["weeks"]) == 26
+    assert found["events"]
+    assert (again.status_code, again.content) == (304, b"")
+
+
 def test_a_day_without_a_list_is_404(ask):
     assert ask("/v1/lists/2024-01-01").status_code == 404
     assert ask("/v1/lists/nonsense").status_code == 404
@@ -221,7 +239,7 @@ def test_an_account_of_another_book_answers_like_one_that_does_not_exist(ask, to
     foreign = [
         row["account_id"] for part in ("rows", "leaving", "excluded") for row in today[part] if row["csm_id"] != owner
     ]
-    ways = ["/v1/accounts/{}", "/v1/accounts/{}/history"]
+    ways = ["/v1/accounts/{}", "/v1/accounts/{}/history", "/v1/accounts/{}/timeline"]
 
     for way in ways:
         unknown = ask(way.format("nobody"), caller)

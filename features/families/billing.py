@@ -19,7 +19,7 @@ HALF_YEAR = 182
 SECONDS_A_DAY = 86_400
 
 
-def _invoices(tables: Tables, instants: ir.Table) -> ir.Table:
+def invoices_known(tables: Tables, instants: ir.Table) -> ir.Table:
     """Each invoice in the version known at the instant; `overdue_days` is missing where nothing is overdue."""
     known = newest_before(tables["invoices"], instants, "invoice_id")
     known = known.filter(known.amount > 0)
@@ -39,20 +39,25 @@ def _invoices(tables: Tables, instants: ir.Table) -> ir.Table:
 
 def _events(tables: Tables, instants: ir.Table) -> ir.Table:
     """What went wrong with an invoice, each aged from the day it did: 1 in `late`, `disputed` or `failed`."""
-    invoices = _invoices(tables, instants)
+    invoices = invoices_known(tables, instants)
     # Days are compared, not hours: a payment in the course of the due day is in time.
     is_late = invoices.paid_at.isnull() | (invoices.paid_at.date() > invoices.due_at.date())
     late = invoices.filter((invoices.due_at < invoices.as_of) & is_late)
     disputed = invoices.filter(invoices.disputed_at < invoices.as_of)
-    # Every version may tell of another attempt, so all that are known count, each once.
-    seen = known_before(tables["invoices"], instants)
-    attempts = seen.filter((seen.failed_at < seen.as_of) & (seen.amount > 0))
-    failed = attempts.select("account_id", "as_of", "invoice_id", "failed_at").distinct()
+    failed = failed_payments(tables, instants)
     return ibis.union(
         _aged(late, late.due_at, "late"),
         _aged(disputed, disputed.disputed_at, "disputed"),
         _aged(failed, failed.failed_at, "failed"),
     )
+
+
+def failed_payments(tables: Tables, instants: ir.Table) -> ir.Table:
+    """The attempts to pay that are known to have failed: account_id, as_of, invoice_id, failed_at."""
+    # Every version may tell of another attempt, so all that are known count, each once.
+    seen = known_before(tables["invoices"], instants)
+    attempts = seen.filter((seen.failed_at < seen.as_of) & (seen.amount > 0))
+    return attempts.select("account_id", "as_of", "invoice_id", "failed_at").distinct()
 
 
 def _aged(rows: ir.Table, at: ir.TimestampValue, name: str) -> ir.Table:
@@ -76,7 +81,7 @@ def _payment_times(tables: Tables, instants: ir.Table) -> ir.Table:
 
 def _median_days(tables: Tables, instants: ir.Table) -> ir.Table:
     """Days from issue to payment over the invoices of half a year, the unpaid ones open at the instant."""
-    invoices = _invoices(tables, instants)
+    invoices = invoices_known(tables, instants)
     until = ibis.coalesce(invoices.paid_at, invoices.as_of)
     seconds = until.epoch_seconds() - invoices.issued_at.epoch_seconds()
     spans = invoices.mutate(
@@ -102,7 +107,7 @@ BILLING = Family(
     name="billing",
     source="invoices",
     owner="finance operations",
-    rows=_invoices,
+    rows=invoices_known,
     measures=(
         Measure("overdue_amount", lambda invoice: invoice.overdue_amount.sum()),
         Measure("invoiced_91d", lambda invoice: invoice.amount.sum(), window=91),

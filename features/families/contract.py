@@ -17,8 +17,7 @@ from features.tables import Tables
 
 def _contracts(tables: Tables, instants: ir.Table) -> ir.Table:
     known = contracts_known(tables, instants)
-    renewal_at = _renewal_at(known)
-    live = known.is_live
+    live, renews_at = known.is_live, renewal_at(known)
     return known.mutate(
         days_since_start=known.as_of.date().delta(known.start_at.date(), unit="day"),
         live_mrr=_where(live, exact(known.mrr)),
@@ -27,7 +26,7 @@ def _contracts(tables: Tables, instants: ir.Table) -> ir.Table:
         live_listed_arr=_where(live & known.list_arr.notnull(), exact(known.arr)),
         live_seats=_where(live, exact(known.seats)),
         live_price_change=_where(live, known.next_price_change),
-        renewal_in_days=_where(live, renewal_at.date().delta(known.as_of.date(), unit="day")),
+        renewal_in_days=_where(live, renews_at.date().delta(known.as_of.date(), unit="day")),
         live_notice_days=known.notice_days,
         renews_itself=_where(live, known.auto_renew.cast("int8")),
     )
@@ -37,7 +36,7 @@ def _where(condition: ir.BooleanValue, value: ir.Value) -> ir.Value:
     return ibis.ifelse(condition, value, ibis.null(value.type()))
 
 
-def _renewal_at(known: ir.Table) -> ir.TimestampValue:
+def renewal_at(known: ir.Table) -> ir.TimestampValue:
     """The planned end; one that passed in silence moves on by whole terms until it lies at or after the instant."""
     end, term = known.term_end_at, whole_months(known.term_months)
     rolled = end + (terms_passed(end, term, known.as_of) * term).as_interval("M")

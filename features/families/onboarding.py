@@ -19,7 +19,8 @@ ONBOARDING_DAYS = 90
 _POST_SALE_DAYS = 60
 
 
-def _steps(tables: Tables, instants: ir.Table) -> ir.Table:
+def steps_known(tables: Tables, instants: ir.Table) -> ir.Table:
+    """Each step of the onboarding, as `milestone`, in the version known at the instant."""
     latest = newest_before(tables["milestones"].rename(milestone="step"), instants, "milestone")
     done_at = known_outcome(latest.completed_at, latest.as_of)
     is_required = latest.required.fill_null(True)
@@ -85,7 +86,7 @@ STEPS = Family(
     name="onboarding_steps",
     source="milestones",
     owner="customer success operations",
-    rows=_steps,
+    rows=steps_known,
     measures=(
         Measure("steps_required", lambda step: step.is_required.sum()),
         Measure("steps_open", lambda step: step.is_open.sum()),

@@ -20,7 +20,7 @@ ACTIVE_DAYS = 91
 _DEED = ("account_id", "as_of", "contact_id", "age_days")
 
 
-def _contacts(tables: Tables, instants: ir.Table) -> ir.Table:
+def contacts_known(tables: Tables, instants: ir.Table) -> ir.Table:
     """Each contact in the version known at the instant; the age counts from when they left, missing while they stay."""
     known = newest_before(tables["contacts"], instants, "contact_id")
     left_at = known_outcome(known.left_at, known.as_of)
@@ -36,7 +36,7 @@ def _activity(tables: Tables, instants: ir.Table) -> ir.Table:
     """What contacts who are still there did, and an idle row for each champion on file, so that 0 differs from none."""
     # A month of use does not tell whether the last four weeks saw any.
     is_daily = tables.usage_period != "month" or not tables.has("usage", "user_id")
-    people = _contacts(tables, instants).filter(ibis._.is_here)
+    people = contacts_known(tables, instants).filter(ibis._.is_here)
     people = people.select("account_id", "as_of", "contact_id", is_champion=people.is_champion.fill_null(False))
     deeds = ibis.union(_touched(tables, instants), _used(tables, instants, is_daily=is_daily))
     did = deeds.join(people, ["account_id", "as_of", "contact_id"])
@@ -70,17 +70,22 @@ def _agreed(tables: Tables, instants: ir.Table) -> ir.Table:
 
 def _owners(tables: Tables, instants: ir.Table) -> ir.Table:
     """Assignments that changed the owner, and a row with the load of who looks after the account now."""
-    known = newest_before(tables["assignments"], instants, "csm_id", "from_at")
-    in_turn = ibis.window(group_by=["account_id", "as_of"], order_by=[known.from_at, known.csm_id])
-    turns = known.mutate(changed=one(known.csm_id != known.csm_id.lag().over(in_turn)))
+    turns = owners_known(tables, instants)
     unknown = ibis.null("int64")
-    load = _load(tables, instants, known)
+    load = _load(tables, instants, turns)
     return ibis.union(
         turns.select("account_id", "as_of", "age_days", changed=turns.changed, load=unknown),
         load.select(
             "account_id", "as_of", age_days=ibis.literal(1, "int64"), changed=ibis.literal(0, "int8"), load=load.load
         ),
     )
+
+
+def owners_known(tables: Tables, instants: ir.Table) -> ir.Table:
+    """Each assignment known at the instant; `changed` is 1 where it came after another owner's."""
+    known = newest_before(tables["assignments"], instants, "csm_id", "from_at")
+    in_turn = ibis.window(group_by=["account_id", "as_of"], order_by=[known.from_at, known.csm_id])
+    return known.mutate(changed=one(known.csm_id != known.csm_id.lag().over(in_turn)))
 
 
 def _load(tables: Tables, instants: ir.Table, known: ir.Table) -> ir.Table:
@@ -100,7 +105,7 @@ CONTACTS = Family(
     name="contacts",
     source="contacts",
     owner="customer success operations",
-    rows=_contacts,
+    rows=contacts_known,
     features=(
         Feature(
             name="champion_left_91d",

@@ -14,7 +14,8 @@ from features.tables import Tables
 from features.windows import newest_before
 
 
-def _incidents(tables: Tables, instants: ir.Table) -> ir.Table:
+def incidents_known(tables: Tables, instants: ir.Table) -> ir.Table:
+    """Each outage of an account in the version known at the instant."""
     incidents = tables["incidents"]
     # Without an id, an outage is known by the moment it began.
     named = incidents.mutate(key=ibis.coalesce(incidents.incident_id, incidents.started_at.cast("string")))
@@ -27,7 +28,7 @@ INCIDENTS = Family(
     name="incidents",
     source="incidents",
     owner="reliability engineering",
-    rows=_incidents,
+    rows=incidents_known,
     features=(
         Feature(
             name="incidents_91d",

@@ -60,6 +60,64 @@ def _grid(most: float) -> Markup:
     return Markup("").join(lines)
 
 
+def use_by_week(weeks: Sequence[Mapping[str, Any]]) -> Markup:
+    """Rows of bars, a bar a week: days with use, core events, active people; what is not known is left out.
+
+    Parameters
+    ----------
+    weeks : oldest first, with begins, active_days, core_events and active_users (None where it is not known)
+    """
+    told = [(name, title) for name, title in _USE if any(week[name] is not None for week in weeks)]
+    if not told:
+        return Markup('<p class="quiet">Use is not known by the week.</p>')
+    parts = []
+    for place, (name, title) in enumerate(told):
+        parts += _bars([week[name] for week in weeks], [week["begins"] for week in weeks], title, ROW * place)
+    height = ROW * len(told) + BOTTOM
+    for place in range(0, len(weeks), RECENT_WEEKS):
+        x = LEFT + (WIDTH - LEFT - RIGHT) * place / len(weeks)
+        parts.append(Markup('<text x="{:.1f}" y="{}">{}</text>').format(x, height - 8, weeks[place]["begins"][5:]))
+    said = "; ".join(_in_words(title, [week[name] for week in weeks]) for name, title in told)
+    return _picture(f"Use in {len(weeks)} weeks from {weeks[0]['begins']}. {said}", height, parts)
+
+
+_USE = (("active_days", "Days with use"), ("core_events", "Core events"), ("active_users", "Active people"))
+ROW, RECENT_WEEKS = 96, 4
+"""Height of a row of bars; the weeks that most reasons speak of."""
+
+
+def _bars(values: Sequence[float | None], begins: Sequence[str], title: str, top: int) -> list[Markup]:
+    most = max((value for value in values if value is not None), default=0.0) or 1.0
+    floor, reach, width = top + ROW - 10, ROW - 40, (WIDTH - LEFT - RIGHT) / len(values)
+    line = '<text class="head" x="{}" y="{}">{}</text><line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+    parts = [Markup(line).format(LEFT, top + 18, title, LEFT, WIDTH - RIGHT, floor, floor)]
+    for mark, label in ((most, floor - reach), (0.0, floor)):
+        text = '<text x="{}" y="{}" text-anchor="end">{:,.0f}</text>'
+        parts.append(Markup(text).format(LEFT - 6, label + 4, mark))
+    for place, (value, begin) in enumerate(zip(values, begins, strict=True)):
+        if value is None:
+            continue
+        tall = max(1.0, reach * value / most)  # Nothing used is a line on the floor; what is not known is a gap.
+        kind = "week recent" if place >= len(values) - RECENT_WEEKS else "week"
+        bar = (
+            '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
+            "<title>Week from {}: {:,.0f}</title></rect>"
+        )
+        parts.append(Markup(bar).format(kind, LEFT + width * place + 2, floor - tall, width - 4, tall, begin, value))
+    return parts
+
+
+def _in_words(title: str, values: Sequence[float | None]) -> str:
+    """How the last four weeks compare with those before."""
+    before, last = values[:-RECENT_WEEKS], values[-RECENT_WEEKS:]
+    known = [value for value in before if value is not None]
+    now = [value for value in last if value is not None]
+    if not now:
+        return f"{title}: not known in the last {RECENT_WEEKS} weeks"
+    told = f"{title}: {sum(now) / len(now):,.1f} a week in the last {RECENT_WEEKS} weeks"
+    return f"{told}, {sum(known) / len(known):,.1f} in the weeks before" if known else told
+
+
 def moved_by(parts: Mapping[str, float]) -> Markup:
     """Bars to the left and right of nothing: what lowered and what raised the log-odds."""
     if not parts:

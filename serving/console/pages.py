@@ -20,7 +20,8 @@ from starlette.routing import Route
 from features.errors import Misuse
 from serving.access import Token, sees, visible_to
 from serving.answers import Answers
-from serving.console.charts import moved_by, risk_over_time
+from serving.console.charts import moved_by, risk_over_time, use_by_week
+from serving.console.evidence import evidence, split
 from serving.exports import exported
 from serving.guard import SESSION, SIGN_IN
 from serving.ledger import open_ledger
@@ -37,6 +38,7 @@ from serving.ledger.lists import (
 from serving.ledger.tables import account_scores
 from serving.rest import MOST_DAYS, token_of, view_of
 from serving.retention.playbooks import Play, read_playbooks
+from serving.timeline import timeline_of
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "static" / "style.css").read_bytes()
@@ -210,11 +212,14 @@ class Pages:
             head = list_head(connection, row["as_of"])
             past = account_history(connection, row["account_id"], limit=MOST_DAYS)
         change = row["change"] or {}
+        told = timeline_of(answers.settings, row["account_id"], row["as_of"])
+        places = evidence(told)
         return self._shown(
             "account.html", page="account", token=token, row=row, head=head, history=past,
             warnings=answers.warnings_of(row["as_of"], now=self._clock()), chart=risk_over_time(past),
             levers=answers.levers_of(row["account_id"], model_version=row["model_version"]),
             moves=moved_by(_moves(change.get("moved_by"))), steps=_steps(row["play"]),
+            told=told, use=use_by_week(told["weeks"]), evidence=places, happened=split(told["events"], places),
         )  # fmt: skip
 
     def _message(self, request: Request, status: int, heading: str, said: str) -> Response:
