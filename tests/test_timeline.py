@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pandas as pd
@@ -13,6 +14,7 @@ from serving.console.evidence import SHOWN, evidence, split
 from serving.list_parts import Made
 from serving.publication import publish
 from serving.timeline import KINDS, TIMELINE, timeline_bytes, timeline_of
+from tests.conftest import Company
 
 AS_OF = datetime(2025, 3, 1)
 TABLES = {
@@ -47,14 +49,24 @@ TABLES = {
 }
 
 
-@pytest.fixture
-def tables(make_company):
-    return make_company(TABLES).open()
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """The company and its clean tables: no test changes them."""
+    company = Company(tmp_path_factory.mktemp("timeline"))
+    for name, text in TABLES.items():
+        company.write(name, text)
+    return company.settings(), company.open()
 
 
 @pytest.fixture
-def settings(tables, make_company):
-    return make_company(TABLES).settings()
+def tables(opened):
+    return opened[1]
+
+
+@pytest.fixture
+def settings(opened, tmp_path):
+    """Of the same company, with a state of its own."""
+    return replace(opened[0], state_dir=tmp_path)
 
 
 def published_with(settings, told):
