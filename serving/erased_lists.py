@@ -28,10 +28,11 @@ from serving.ledger.lists import keep_list
 from serving.ledger.tables import account_reasons, account_scores, risk_lists, runs
 from serving.publication import list_bytes, point_to, write_run
 from serving.published import CURRENT, read_list, verified
+from serving.timeline import TIMELINE, timeline_bytes
 
 LISTS = "lists"
 _PARTS = ("rows", "leaving", "excluded")
-_TABLES = ("features.parquet", "contributions.parquet")
+_TABLES = ("features.parquet", "contributions.parquet", TIMELINE)
 
 
 @dataclass
@@ -134,6 +135,8 @@ def _table(run: Path, name: str, erased: Erased) -> bytes:
     kept = rows.filter(pc.not_equal(rows["account_id"], erased.id))
     if kept.num_rows == rows.num_rows:
         return content
+    if name == TIMELINE:
+        return timeline_bytes(kept)
     sink = io.BytesIO()
     pq.write_table(kept, sink)
     return sink.getvalue()

@@ -123,4 +123,4 @@ def test_a_service_whose_workers_do_not_come_back_says_so_and_ends_with_69(serve
     assert said
     assert silent_s >= SHORT_S
     assert process.returncode == 69
-    assert "be back within 30 seconds; some were not." in log
+    assert "must answer within 30 seconds; some did not." in log
