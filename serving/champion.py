@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ MODEL_NAME = "tenure-churn"
 ALIAS = "champion"
 ARTEFACT = "artifacts/artefact"
 POINTER = "champion.json"
+ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+"""How a registry is asked, unless the environment says otherwise: MLflow itself would try again for four minutes."""
 
 
 class NoChampion(ConfigurationError):
@@ -51,7 +55,8 @@ def load_champion(settings: Settings) -> Champion:
         There is no champion yet, or its artefact is not what was signed.
     """
     try:
-        version, folder = _from_registry(settings)
+        with _asking_once():
+            version, folder = _from_registry(settings)
     except (MlflowException, OSError) as error:
         version, folder = _kept(settings, error)
     model = load_tried_model(folder, settings.state_dir)
@@ -70,7 +75,8 @@ def load_champion(settings: Settings) -> Champion:
 def registered_version(settings: Settings) -> str | None:
     """The version that carries the alias now; None while the registry cannot say."""
     try:
-        return _champion_version(settings)
+        with _asking_once():
+            return _champion_version(settings)
     except (MlflowException, OSError):
         return None
 
@@ -91,6 +97,18 @@ def _require_certificate(model: ChurnModel, version: str) -> None:
             f"'{model.certificate.get('verdict', 'none')}'. Promote another version, or accept the feature with a "
             "reason in [leakage.accept] and train again."
         )
+
+
+@contextmanager
+def _asking_once() -> Iterator[None]:
+    """A registry that is down is given up at once: what it gave before is kept here."""
+    chosen = {name: value for name, value in ONCE.items() if name not in os.environ}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name in chosen:
+            os.environ.pop(name, None)
 
 
 def _from_registry(settings: Settings) -> tuple[str, Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-TENURE, BENTOML = (Path(sys.executable).with_name(name) for name in ("tenure", "bentoml"))
+TENURE, BENTOML, MLFLOW = (Path(sys.executable).with_name(name) for name in ("tenure", "bentoml", "mlflow"))
 
 
 def free_port():
@@ -58,3 +58,35 @@ def wait_until_ready(server, base, log, seconds=90):
                 return
         time.sleep(0.2)
     raise AssertionError(f"not ready after {seconds} seconds: {log.read_text()}")
+
+
+@contextmanager
+def mlflow_server(store, folder, workers=1):
+    """The address and the process of an `mlflow server` that answers; it and all it started end with the block."""
+    port = free_port()
+    command = [
+        MLFLOW, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers),
+        "--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    log = folder / "mlflow.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+        try:
+            wait_until_healthy(server, port, log)
+            yield f"http://127.0.0.1:{port}", server
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def wait_until_healthy(server, port, log, seconds=180):
+    for _ in range(seconds * 2):
+        assert server.poll() is None, log.read_text()[-3000:]
+        with suppress(httpx.TransportError):
+            if httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200:
+                return
+        time.sleep(0.5)
+    raise AssertionError(f"no answer within {seconds} seconds: {log.read_text()[-3000:]}")

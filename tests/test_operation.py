@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,13 +20,16 @@ import pytest
 from features.settings import LedgerSettings, read_settings
 from serving.access import TokenStore, token_store
 from serving.ledger import Ledger
-from tests.servers import TENURE, free_port, running
+from tests.servers import TENURE, free_port, mlflow_server, running
 from training.tracking import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of SQLAlchemy and pandas
 
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 SWAPS, RATE = (20, 50) if FULL else (3, 20)
+WITHOUT_MLFLOW_S = 60
+START_S = 15 if FULL else 60
+"""Within which a service starts without its registry; the reduced tests run beside others."""
 NOW = datetime.now(UTC)
 ROW = {"rows": [{"account_id": "a", "features": {"tenure_days": 400}}], "partial": True}
 
@@ -58,15 +62,28 @@ def ask_steadily(base, headers, answers, stop, rate=RATE):
             try:
                 found = client.post("/v1/score", json=ROW)
                 version = found.json().get("model_version") if found.status_code == 200 else None
-                answers.append((found.status_code, version))
+                answers.append((found.status_code, version, time.monotonic()))
             except httpx.TransportError as error:
-                answers.append((type(error).__name__, None))
+                answers.append((type(error).__name__, None, time.monotonic()))
 
         following = time.monotonic()
         while not stop.is_set():
             pool.submit(one)
             following += 1 / rate
             time.sleep(max(0.0, following - time.monotonic()))
+
+
+@contextmanager
+def asked_steadily(base, headers):
+    """The answers so far, as (status, version, when), of a service that is asked until the block ends."""
+    answers, stop = [], threading.Event()
+    asking = threading.Thread(target=ask_steadily, args=(base, headers, answers, stop))
+    asking.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        asking.join()
 
 
 def until(holds, seconds):
@@ -78,25 +95,33 @@ def until(holds, seconds):
     return False
 
 
-def test_no_request_fails_while_versions_are_swapped_under_load(company, tmp_path):
+def test_no_request_fails_while_versions_are_swapped_under_load(company, tmp_path, record_property):
     _, secret = token_store(company).create(role="ds", now=NOW)
     headers = {"authorization": f"Bearer {secret}"}
     other, client = second_version(company), registry(company)
-    port, answers, stop = free_port(), [], threading.Event()
-    with running([TENURE, "serve", f"--port={port}", f"--config={company.path}"], port, tmp_path / "log") as base:
-        asking = threading.Thread(target=ask_steadily, args=(base, headers, answers, stop))
-        asking.start()
-        try:
-            for number in range(SWAPS):
-                version = str(other if number % 2 == 0 else 1)
-                client.set_registered_model_alias("tenure-churn", "champion", version)
-                assert until(lambda: answers and answers[-1][1] == version, 20), f"swap {number}: {answers[-1]}"  # noqa: B023
-        finally:
-            stop.set()
-            asking.join()
+    port, moves = free_port(), []
+    command = [TENURE, "serve", f"--port={port}", f"--config={company.path}"]
+    with running(command, port, tmp_path / "log") as base, asked_steadily(base, headers) as answers:
+        for number in range(SWAPS):
+            version = str(other if number % 2 == 0 else 1)
+            moves.append((version, time.monotonic()))
+            client.set_registered_model_alias("tenure-churn", "champion", version)
+            assert until(lambda: answers and answers[-1][1] == version, 20), f"swap {number}: {answers[-1]}"  # noqa: B023
+            time.sleep(1)
 
-    assert Counter(status for status, _ in answers) == {200: len(answers)}
-    assert {version for _, version in answers} == {"1", str(other)}
+    slowest = max(seconds_to_change(answers, moves))
+    record_property("requests", len(answers))
+    record_property("slowest_swap_s", round(slowest, 2))
+    assert Counter(status for status, *_ in answers) == {200: len(answers)}
+    assert {version for _, version, _ in answers} == {"1", str(other)}
+    assert slowest <= 20
+
+
+def seconds_to_change(answers, moves):
+    """Of each move of the alias: until the last answer by another version than it names."""
+    ends = [at for _, at in moves[1:]] + [float("inf")]
+    for (version, moved), end in zip(moves, ends, strict=True):
+        yield max((at - moved for _, said, at in answers if moved <= at < end and said != version), default=0.0)
 
 
 def test_a_version_that_is_not_as_it_was_signed_is_not_taken_and_said(company, tmp_path):
@@ -131,23 +156,69 @@ def test_the_service_starts_and_answers_while_the_registry_is_gone(company, tmp_
     assert (found.status_code, found.json()["model_version"]) == (200, "1")
 
 
+def test_the_service_starts_and_answers_while_nobody_listens_where_the_registry_was(company, tmp_path, record_property):
+    _, secret = token_store(company).create(role="ds", now=NOW)
+    port, start = free_port(), time.monotonic()
+    command = [TENURE, "serve", f"--port={port}", f"--config={company.path}"]
+    gone = f"http://127.0.0.1:{free_port()}"
+    with running(command, port, tmp_path / "log", MLFLOW_TRACKING_URI=gone) as base:
+        took = time.monotonic() - start
+        found = httpx.post(f"{base}/v1/score", json=ROW, headers={"authorization": f"Bearer {secret}"})
+
+    record_property("start_s", round(took, 2))
+    assert (found.status_code, found.json()["model_version"]) == (200, "1")
+    assert took <= START_S
+
+
+@pytest.mark.skipif(not FULL, reason="a minute with MLflow's server: runs in `make test-full`")
+def test_no_request_fails_while_mlflow_is_stopped_and_the_last_champion_comes_back_without_it(
+    company, tmp_path, record_property
+):
+    _, secret = token_store(company).create(role="ds", now=NOW)
+    headers = {"authorization": f"Bearer {secret}"}
+    other, port = second_version(company), free_port()
+    command = [TENURE, "serve", f"--port={port}", f"--config={company.path}"]
+    with mlflow_server(f"sqlite:///{company.state_dir / 'mlflow.db'}", tmp_path) as (address, server):
+        with (
+            running(command, port, tmp_path / "log", MLFLOW_TRACKING_URI=address) as base,
+            asked_steadily(base, headers) as answers,
+        ):
+            mlflow.MlflowClient(address).set_registered_model_alias("tenure-churn", "champion", other)
+            assert until(lambda: answers and answers[-1][1] == str(other), 20)
+            os.killpg(server.pid, signal.SIGKILL)
+            stopped = time.monotonic()
+            time.sleep(WITHOUT_MLFLOW_S)
+        start = time.monotonic()
+        with running(command, port, tmp_path / "log", MLFLOW_TRACKING_URI=address) as base:
+            took = time.monotonic() - start
+            again = httpx.post(f"{base}/v1/score", json=ROW, headers=headers)
+
+    without = Counter((status, version) for status, version, at in answers if at > stopped)
+    record_property("requests_without_mlflow", sum(without.values()))
+    record_property("start_s", round(took, 2))
+    assert {status for status, *_ in answers} == {200}
+    assert without == {(200, str(other)): sum(without.values())}
+    assert sum(without.values()) > 0.8 * RATE * WITHOUT_MLFLOW_S
+    assert (again.status_code, again.json()["model_version"]) == (200, str(other))
+    assert took <= START_S
+
+
 def test_a_stop_lets_what_has_begun_end_and_hangs_nobody(company, tmp_path):
     _, secret = token_store(company).create(role="ds", now=NOW)
     headers = {"authorization": f"Bearer {secret}"}
-    port, answers, stop, started = free_port(), [], threading.Event(), []
+    port, started = free_port(), []
     command = [TENURE, "serve", f"--port={port}", f"--config={company.path}"]
-    with running(command, port, tmp_path / "log", started=started) as base:
-        asking = threading.Thread(target=ask_steadily, args=(base, headers, answers, stop))
-        asking.start()
+    with (
+        running(command, port, tmp_path / "log", started=started) as base,
+        asked_steadily(base, headers) as answers,
+    ):
         until(lambda: len(answers) > 20, 10)
         start = time.monotonic()
         os.kill(started[0].pid, signal.SIGTERM)
         started[0].wait(timeout=15)
         took = time.monotonic() - start
-        stop.set()
-        asking.join()
 
-    kinds = {status for status, _ in answers}
+    kinds = {status for status, *_ in answers}
     assert started[0].returncode in (0, -signal.SIGTERM)
     assert took <= 10
     assert kinds <= {200, 503, "ConnectError", "RemoteProtocolError", "ReadError"}
