@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ import tenure
 from features.settings import LeakageSettings, Settings, read_settings
 from features.tables import Tables, open_tables
 from features.world import write_world
+from tests.servers import descendants
 from training.train import Trained, prepare, train
 
 NOW = datetime(2025, 6, 1)
@@ -181,6 +184,13 @@ class Postgres:
     def stop(self) -> None:
         """As a machine does that loses its power: nobody is asked, no connection is closed in order."""
         self._run("pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
+
+    def kill(self) -> None:
+        """Every process of the server at once, as the kernel does that is out of memory."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        for process in [first, *descendants(first)]:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     def is_running(self) -> bool:
         ask = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]

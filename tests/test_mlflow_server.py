@@ -1,63 +1,44 @@
-"""Runs and versions in a real `mlflow server` on a real PostgreSQL; and scoring that goes on when both are gone."""
+"""Runs and versions in a real `mlflow server` on a real PostgreSQL; scoring that goes on when both are gone.
+
+And what eight writers log while the database is killed under them.
+"""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
+import threading
 import time
-import urllib.request
-from dataclasses import replace
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from serving.champion import load_champion
-from tests.servers import free_port
+from tests.servers import mlflow_server
 from training.tracking import aliases, log_and_register, versions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of SQLAlchemy and pandas
 
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
-MLFLOW = Path(sys.executable).with_name("mlflow")
+WRITERS, STEPS = 8, 5
+UNDISTURBED_S, DOWN_S = 15, 2
 
 
 @pytest.fixture
-def mlflow_server(postgres, tmp_path, monkeypatch):
-    """Its address, in the environment as a company would set it."""
-    port = free_port()
+def server(postgres, tmp_path, monkeypatch):
+    """Its process; its address is in the environment, as a company would set it."""
     store = postgres.url.replace("postgresql://", "postgresql+psycopg://")
-    command = [
-        MLFLOW, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", store,
-        "--artifacts-destination", str(tmp_path / "artifacts"),
-    ]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        try:
-            wait_until_healthy(server, port, tmp_path / "server.log")
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-            yield server
-        finally:
-            os.killpg(server.pid, 9)
-            server.wait()
-
-
-def wait_until_healthy(server, port, log, seconds=180):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert server.poll() is None, log.read_text()[-3000:]
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"no answer within {seconds} s: {log.read_text()[-3000:]}")
+    with mlflow_server(store, tmp_path) as (address, process):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        yield process
 
 
 @pytest.mark.skipif(not FULL, reason="a minute until MLflow's server is up: runs in `make test-full`")
 def test_a_version_is_registered_found_and_kept_for_when_the_server_is_gone(
-    mlflow_server, postgres, generated, trained, tmp_path, monkeypatch
+    server, postgres, generated, trained, tmp_path
 ):
     settings = replace(generated[0], state_dir=tmp_path / ".tenure")
     settings.state_dir.mkdir()
@@ -70,10 +51,82 @@ def test_a_version_is_registered_found_and_kept_for_when_the_server_is_gone(
     assert load_champion(settings).artefact == made.artefact
     assert not (settings.state_dir / "mlflow.db").exists(), "the company's own server is the only store"
 
-    mlflow_server.kill()
-    mlflow_server.wait()
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
     postgres.stop()
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
 
     assert load_champion(settings).artefact == made.artefact
+
+
+@dataclass(frozen=True)
+class Written:
+    """What writers were told."""
+
+    runs: list[tuple[str, float]] = field(default_factory=list)
+    """Each run whose last call was answered, and when."""
+    calls: list[tuple[float, float]] = field(default_factory=list)
+    """Of each call that was answered well: when it began and when it ended."""
+    failed: list[float] = field(default_factory=list)
+    """When each other call ended."""
+
+    def call(self, do, *given, **named):
+        began = time.monotonic()
+        found = do(*given, **named)
+        self.calls.append((began, time.monotonic()))
+        return found
+
+
+def write_runs(address, experiment, written, stop):
+    """Runs one after the other, each finished once all of it was acknowledged; one that failed is left as it is."""
+    client = MlflowClient(address)
+    while not stop.is_set():
+        try:
+            run = written.call(client.create_run, experiment).info.run_id
+            for step in range(STEPS):
+                written.call(client.log_metric, run, "auc", step / STEPS, step=step)
+            written.call(client.set_terminated, run)
+            written.runs.append((run, time.monotonic()))
+        except MlflowException:
+            written.failed.append(time.monotonic())
+            time.sleep(0.1)
+
+
+def finished_runs(client, experiment):
+    """Each finished run and the steps of it that are there."""
+    found = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=50_000)
+    return {run.info.run_id: len(client.get_metric_history(run.info.run_id, "auc")) for run in found}
+
+
+@pytest.mark.skipif(not FULL, reason="two minutes with MLflow's server: runs in `make test-full`")
+def test_no_run_that_was_acknowledged_is_lost_when_the_database_is_killed_under_eight_writers(
+    postgres, server, monkeypatch, record_property
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address, written, stop = os.environ["MLFLOW_TRACKING_URI"], Written(), threading.Event()
+    experiment = MlflowClient(address).create_experiment("written while the database dies")
+    with ThreadPoolExecutor(WRITERS) as pool:
+        writers = [pool.submit(write_runs, address, experiment, written, stop) for _ in range(WRITERS)]
+        try:
+            time.sleep(UNDISTURBED_S)
+            killed = time.monotonic()
+            postgres.kill()
+            time.sleep(DOWN_S)
+            restarted = time.monotonic()
+            postgres.start()
+            time.sleep(UNDISTURBED_S)
+        finally:
+            stop.set()
+    for writer in writers:
+        writer.result()
+    finished = finished_runs(MlflowClient(address), experiment)
+    recovered = min((end for began, end in written.calls if began > restarted), default=float("inf")) - restarted
+
+    record_property("acknowledged", len(written.runs))
+    record_property("failed_calls", len(written.failed))
+    record_property("recovery_s", round(recovered, 2))
+    record_property("worst_call_before_s", round(max(end - began for began, end in written.calls if end < killed), 2))
+    assert [any(at < killed for _, at in written.runs), any(at > restarted for _, at in written.runs)] == [True, True]
+    assert written.failed, "nobody noticed the kill"
+    assert {run for run, _ in written.runs} - set(finished) == set()
+    assert set(finished.values()) == {STEPS}
+    assert recovered <= 5
