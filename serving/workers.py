@@ -7,12 +7,14 @@ one new worker cannot start, and calls that a success.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import time
 from pathlib import Path
 from socket import socket
 
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn import Config
+from uvicorn._subprocess import subprocess_started
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
@@ -28,6 +30,19 @@ SHORT = "short-of-workers"
 """A file beside the counts while the service is about to give up."""
 
 
+_COPIES = multiprocessing.get_context("forkserver")
+_IMPORTED = "serving.server"
+
+
+class Worker(Process):
+    """A worker that begins as a copy of a process with everything imported: it answers in a moment."""
+
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        super().__init__(config, sockets)
+        given = {"config": config, "target": self.target, "sockets": sockets, "stdin_fileno": None}
+        self.process = _COPIES.Process(target=subprocess_started, kwargs=given)  # type: ignore[assignment]
+
+
 class Workers(Multiprocess):
     """The workers of one service; `counts` is the folder in which their metrics meet."""
 
@@ -37,6 +52,10 @@ class Workers(Multiprocess):
         self._whole_at: float | None = None
         """When all workers were last seen to answer; a first start may take as long as it takes."""
         self.gave_up = False
+
+    def init_processes(self) -> None:
+        """Start all workers."""
+        self.processes = [self._started() for _ in range(self.processes_num)]
 
     def keep_subprocess_alive(self) -> None:
         """Replace who died or hangs; give up where that has not helped for `SHORT_S`."""
@@ -60,9 +79,12 @@ class Workers(Multiprocess):
         if worker.pid is not None:
             mark_process_dead(worker.pid, self._counts)  # type: ignore[no-untyped-call]
         _log.warning("worker %s ended with %s; another one starts", worker.pid, worker.exitcode)
-        replacement = Process(self.config, self.sockets)
-        replacement.start()
-        return replacement
+        return self._started()
+
+    def _started(self) -> Worker:
+        worker = Worker(self.config, self.sockets)
+        worker.start()
+        return worker
 
     def _is_stillborn(self, worker: Process) -> bool:
         return self._whole_at is None and worker.exitcode == STARTUP_FAILURE
@@ -86,6 +108,7 @@ def run_workers(config: Config, *, counts: Path) -> None:
     DependencyDown
         A worker could not start, or not all of them answered for longer than `SHORT_S`.
     """
+    _COPIES.set_forkserver_preload([_IMPORTED])
     workers = Workers(config, [config.bind_socket()], counts=counts)
     workers.run()
     if workers.gave_up:

@@ -48,8 +48,9 @@ def server(company, secret, tmp_path):
 
 
 def workers_of(server):
-    """The processes that answer: multiprocessing keeps another one beside them."""
-    return [pid for pid in descendants(server.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    """The processes that answer: copies of one that multiprocessing keeps beside them."""
+    kept = [pid for pid in descendants(server.pid) if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [pid for each in kept for pid in descendants(each)]
 
 
 def alive(port, secret):
@@ -105,7 +106,9 @@ def test_killed_workers_come_back_and_are_no_longer_counted(server, secret, vict
         found = statuses(answers)
         print(f"killed {victims}: {dict(found)} with {retries} retries, back after {took:.1f} s")
 
-        assert len(answers) - found[200] <= (0 if retries else victims), found
+        # Those who waited while nobody answered come all at once: some of them are asked to come back.
+        failed = len(answers) - found[200] - found[429]
+        assert failed <= (0 if retries else victims), found
         assert took <= back_s
 
 
@@ -123,4 +126,4 @@ def test_a_service_whose_workers_do_not_come_back_says_so_and_ends_with_69(serve
     assert said
     assert silent_s >= SHORT_S
     assert process.returncode == 69
-    assert "must answer within 30 seconds; some did not." in log
+    assert "be back within 30 seconds; some were not." in log
