@@ -51,6 +51,8 @@ class Workers(Multiprocess):
         self._counts = counts
         self._whole_at: float | None = None
         """When all workers were last seen to answer; a first start may take as long as it takes."""
+        self._said_at: float | None = None
+        """When `/readyz` was told that the service is about to give up."""
         self.gave_up = False
 
     def init_processes(self) -> None:
@@ -67,9 +69,10 @@ class Workers(Multiprocess):
                 self.processes[place] = self._replaced(worker)
         if all(worker.is_ready(timeout=patience) for worker in self.processes):
             self._whole_at = time.monotonic()
+            self._said_at = None
             (self._counts / SHORT).unlink(missing_ok=True)
         if self._whole_at is not None:
-            self._judge(time.monotonic() - self._whole_at)
+            self._judge(self._whole_at, time.monotonic())
         elif any(self._is_stillborn(worker) for worker in self.processes):
             self._give_up()
 
@@ -89,10 +92,12 @@ class Workers(Multiprocess):
     def _is_stillborn(self, worker: Process) -> bool:
         return self._whole_at is None and worker.exitcode == STARTUP_FAILURE
 
-    def _judge(self, short_s: float) -> None:
-        if short_s >= SHORT_S:
+    def _judge(self, whole_at: float, now: float) -> None:
+        if self._said_at is None and now - whole_at >= SHORT_S:
             (self._counts / SHORT).touch()
-        if short_s >= SHORT_S + LEAVING_S:
+            self._said_at = now
+        # From when it was said: one look at all workers may have taken many seconds.
+        elif self._said_at is not None and now - self._said_at >= LEAVING_S:
             self._give_up()
 
     def _give_up(self) -> None:

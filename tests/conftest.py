@@ -252,6 +252,7 @@ LONG = {
     "test_lifecycle", "test_history", "test_world_tables", "test_world_causes", "test_labels", "test_bitemporal_edges",
     "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_operation", "test_promotion",
     "test_command_line", "test_malicious_artefacts", "test_flat", "test_nightly", "test_check", "test_levers",
+    "test_erasure",
 }  # fmt: skip
 """Files whose tests each open a company of their own: `make test` runs every fourth of them, `make test-full` all."""
 

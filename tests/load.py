@@ -171,7 +171,7 @@ def use(pid):
         dict(line.split(":", 1) for line in Path(f"/proc/{each}/status").read_text().splitlines()) for each in processes
     ]
     return Use(
-        rss_mib=sum(int(fact["vmrss"].split()[0]) for fact in facts) / 1024,
+        rss_mib=sum(int(fact["VmRSS"].split()[0]) for fact in facts) / 1024,
         fds=sum(len(list(Path(f"/proc/{each}/fd").iterdir())) for each in processes),
-        threads=sum(int(fact["threads"]) for fact in facts),
+        threads=sum(int(fact["Threads"]) for fact in facts),
     )

@@ -98,9 +98,10 @@ def attempts(account, name, owner, tag):
              f"csm={owner}&sort=name&order=desc", f"q={account}&listed=true", f"q={name.split()[0]}&offset=0&limit=1",
              f"csm={owner}&band=critical,high,medium,low"]  # fmt: skip
     plain = ("", {}), ("", {"if-none-match": tag}), ("", {"if-none-match": "*"}), ("?csm=" + owner, {})
+    routes = [route for route in PATHS if "{account_id}" in route]
     for method in ("GET", "HEAD"):
         for query, headers in plain:
-            for route in ("/v1/accounts/{account_id}", "/v1/accounts/{account_id}/history", "/accounts/{account_id}"):
+            for route in routes:
                 yield route, method, route.replace("{account_id}", account) + query, {"headers": headers}
     for view in views:
         for place in ("latest", "2025-05-01"):

@@ -51,6 +51,7 @@ def run(folder: Path, *command: str) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.skipif(not FULL, reason="minutes of training: runs in `make test-full`")
 def test_novacrm_goes_through_the_whole_loop(company_folder):
     folder = company_folder("novacrm")
 
