@@ -104,7 +104,7 @@ async def killed_under_load(port, server, secret, victims, *, retries):
     return answers, took[0]
 
 
-@pytest.mark.parametrize(("victims", "back_s"), [(1, BACK_ONE_S), (2, BACK_ALL_S)])
+@pytest.mark.parametrize(("victims", "back_s"), [(1, BACK_ONE_S), *([(2, BACK_ALL_S)] if FULL else [])])
 def test_killed_workers_come_back_and_are_no_longer_counted(server, secret, victims, back_s):
     port, process = server
     for number in range(ROUNDS):
@@ -119,6 +119,7 @@ def test_killed_workers_come_back_and_are_no_longer_counted(server, secret, vict
         assert took <= back_s
 
 
+@pytest.mark.skipif(not FULL, reason="minutes of waiting: runs in `make test-full`")
 def test_a_service_whose_workers_do_not_come_back_says_so_and_ends_with_69(server, company, tmp_path):
     port, process = server
     started = time.monotonic()
