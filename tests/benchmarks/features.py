@@ -82,8 +82,8 @@ def benchmark(folder: Path) -> bool:
         figure("first build / statement over the raw events", (first + ours) / by_hand_raw[0], "×"),
         figure("features from the roll-ups / statement over the raw events", ours / by_hand_raw[0], "×"),
         figure("pandas, group-by per instant", pandas_seconds, "s"),
-        figure("pandas / first build", pandas_seconds / (first + ours), "×"),
-        at_least("pandas / features from the roll-ups", pandas_seconds / ours, 10),
+        at_least("pandas / first build", pandas_seconds / (first + ours), 10),
+        figure("pandas / features from the roll-ups", pandas_seconds / ours, "×"),
         *_featuretools(home, first + ours, ours),
     ]
     return report("features", rows)
@@ -135,6 +135,6 @@ def _featuretools(home: Path, first: float, ours: float) -> list[Row]:
     return [
         figure("featuretools, one event at one instant", theirs * 1e6, "µs"),
         figure("features from the roll-ups, one event at one instant", each * 1e6, "µs"),
-        figure("featuretools / first build, per event", theirs / each_at_first, "×"),
-        at_least("featuretools / features from the roll-ups, per event", theirs / each, 500),
+        at_least("featuretools / first build, per event", theirs / each_at_first, 500),
+        figure("featuretools / features from the roll-ups, per event", theirs / each, "×"),
     ]
