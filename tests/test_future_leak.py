@@ -19,9 +19,10 @@ class Oracle:
         self.use = self.seen(self.distinct(log.rows["usage"]), "event_at")
         self.tickets = self.newest(self.seen(log.rows["tickets"], "opened_at"), "ticket_id")
         self.contracts = self.newest(self.seen(log.rows["contracts"], "start_at"), "contract_id")
-        self.invited = [row for row in self.seen(log.rows["surveys"], "sent_at") if self.within(row["sent_at"], 364)]
+        invited = self.delivered_once(self.seen(log.rows["surveys"], "sent_at"))
+        self.invited = [row for row in invited if self.within(row["sent_at"], 364)]
         answered = [row for row in log.rows["surveys"] if row["responded_at"] is not None]
-        self.answers = self.seen(answered, "responded_at")
+        self.answers = self.delivered_once(self.seen(answered, "responded_at"))
 
     def seen(self, rows, event):
         return [row for row in rows if row[event] < self.s and row["known_at"] <= self.s]
@@ -34,6 +35,14 @@ class Oracle:
             bare = row["event_at"].time() == row["event_at"].min.time()
             once.setdefault((number if bare else None, said), row)
         return list(once.values())
+
+    def delivered_once(self, rows):
+        """A survey of nobody in particular that says the same again, known later, is one; known together, several."""
+        last = {}
+        for row in rows:
+            said = tuple(value for name, value in row.items() if name != "known_at")
+            last[said] = max(last.get(said, row["known_at"]), row["known_at"])
+        return [row for row in rows if row["known_at"] == last[tuple(v for k, v in row.items() if k != "known_at")]]
 
     def newest(self, rows, key):
         ids = {row[key] for row in rows}
