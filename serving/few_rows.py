@@ -18,6 +18,8 @@ from serving.contract import ScoreRequest
 PATH = "/v1/score"
 MOST_ROWS = 8
 """More of them would keep the event loop from other requests for longer than a few milliseconds."""
+TRIED = "few_rows"
+"""Of a request that this way has looked at: it stands under `tenure serve` and, for other servers, in the service."""
 _MOST_BYTES = 64 * 2**10
 
 
@@ -29,9 +31,10 @@ class FewRows:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the app behind answer."""
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST" or TRIED in scope["state"]:
             await self.app(scope, receive, send)
             return
+        scope["state"][TRIED] = True
         first = await receive()
         request = _request(first)
         if request is None:

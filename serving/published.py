@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from features.errors import ConfigurationError, DataError
 from features.settings import Settings
@@ -48,7 +51,20 @@ def published_days(settings: Settings) -> list[str]:
 
 def read_list(folder: Path) -> dict[str, Any]:
     """The published list in `folder`, checked against its manifest."""
-    return dict(json.loads(verified(folder, "list.json")))
+    return dict(orjson.loads(verified(folder, "list.json")))
+
+
+def head_and_rows(folder: Path, *having: str) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """The published list in `folder` without its rows, and its ranked rows, each parsed only when it is asked for.
+
+    Lines that lack a text of `having` are skipped unread: a list is published with a row a line.
+    """
+    content = verified(folder, "list.json")
+    head, _, rest = content.partition(b'\n"rows": [\n')
+    rows = rest.partition(b"\n],\n")[0].split(b"\n")
+    wanted = [text.encode() for text in having]
+    chosen = (orjson.loads(row.rstrip(b",")) for row in rows if row and all(text in row for text in wanted))
+    return dict(orjson.loads(head.rstrip(b",") + b"}")), chosen
 
 
 def verified(folder: Path, name: str) -> bytes:
