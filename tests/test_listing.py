@@ -59,7 +59,7 @@ def test_an_owner_of_accounts_beyond_the_capacity_has_an_empty_list(tmp_path):
 def test_who_owns_nothing_is_told_who_does(tmp_path):
     settings = published_list(tmp_path, [("first", "c1"), ("second", None)], listed=1)
 
-    with pytest.raises(Misuse, match="found 'c3'. Owners are c1"):
+    with pytest.raises(Misuse, match=r"found 'c3'\. Owners are c1"):
         chosen(settings, as_of=None, csm="c3", top=None)
 
 
