@@ -96,6 +96,11 @@ PSEUDONYM_LENGTH = 20
 """Digits of a mark that stand for an erased id."""
 
 
+def register_path(state_dir: Path) -> Path:
+    """Where the register lies; there is none before the first erasure."""
+    return state_dir / FOLDER / REGISTER
+
+
 def read_register(state_dir: Path) -> Register:
     """The erasures so far.
 
@@ -104,7 +109,7 @@ def read_register(state_dir: Path) -> Register:
     ConfigurationError
         The register is damaged. Without it erased rows would come back, so nothing is opened.
     """
-    path = state_dir / FOLDER / REGISTER
+    path = register_path(state_dir)
     if not path.is_file():
         return Register(state_dir=state_dir)
     try:

@@ -67,6 +67,8 @@ class TableFacts:
     days: dict[str, int] = field(default_factory=dict)
     """Rows of each of the last days, by YYYY-MM-DD."""
     grade: str = "assumed"
+    files: str = ""
+    """Identity of the files that the rows were read from."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,6 +95,11 @@ def is_read(name: str, table: Table, source: TableSource) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", expression) for expression in used)
 
 
+def mapping_of(source: TableSource) -> str:
+    """What tenure.toml says of a table."""
+    return repr((source.query, sorted(source.columns.items()), sorted(map(repr, source.values.items()))))
+
+
 def measured(backend: ibis.BaseBackend, rows: str, *, table: Table, source: TableSource, seen: str) -> TableFacts:
     """The shape of the relation `rows`, which holds the raw rows of `table`."""
     backend.raw_sql(
@@ -109,8 +116,7 @@ def measured(backend: ibis.BaseBackend, rows: str, *, table: Table, source: Tabl
         facts = _column(kind, texts.get(name), sampled)
         enumerated = name in direct and bool(table.column(direct[name]).allowed)
         columns[name] = ColumnFacts(**facts, values=_values(backend, name) if enumerated else None)
-    mapping = repr((source.query, sorted(source.columns.items()), sorted(map(repr, source.values.items()))))
-    return TableFacts(mapping=mapping, rows=count, columns=columns, seen=seen)
+    return TableFacts(mapping=mapping_of(source), rows=count, columns=columns, seen=seen)
 
 
 def _texts(backend: ibis.BaseBackend) -> dict[str, dict[str, Any]]:

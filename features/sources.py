@@ -6,11 +6,13 @@ Values of a CSV stay text until the contract gives them a type, so `001`, `NA` a
 from __future__ import annotations
 
 import glob
+import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import ibis
@@ -18,7 +20,7 @@ import ibis.expr.types as ir
 
 from features.copies import copied_files
 from features.csv_files import csv_columns, csv_fault, csv_reader, quoted
-from features.erased import read_register
+from features.erased import read_register, register_path
 from features.erased_files import erase_from_copies
 from features.erasure import open_register, rows_without_erased
 from features.errors import ConfigurationError, DataError, DependencyDown, MissingSource
@@ -27,6 +29,8 @@ from features.settings import Settings, TableSource
 
 RAW, CLEAN = "raw", "clean"
 _CSV = (".csv", ".tsv", ".gz")
+_FOOTER = 65_536
+"""Bytes at the end of a file: a Parquet's schema and statistics lie there."""
 
 
 def engine(settings: Settings) -> ibis.BaseBackend:
@@ -94,6 +98,28 @@ def files(settings: Settings, name: str) -> tuple[Path, ...]:
     others = [other for other, item in named.items() if not item.is_computed or item.is_database]
     own = () if source.path is None else _found(name, settings.resolve(source.path), source.path)
     return tuple(dict.fromkeys(itertools.chain(own, *(files(settings, other) for other in others))))
+
+
+def signature(path: Path) -> dict[str, Any]:
+    """What tells whether a file is still the same: its size, its time and its end."""
+    try:
+        stat = path.stat()
+        with path.open("rb") as file:
+            file.seek(max(0, stat.st_size - _FOOTER))
+            footer = hashlib.sha256(file.read()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} must be a file that can be read; {error.strerror}. Change its permissions.") from error
+    return {"size": stat.st_size, "time": stat.st_mtime_ns, "footer": footer}
+
+
+def fingerprint(settings: Settings, name: str) -> str:
+    """Identity of the raw rows of `name`: it stays while neither a file of theirs nor the register of the erased does.
+
+    A table that is copied from a server has another one each time.
+    """
+    paths = [*files(settings, name), register_path(settings.state_dir)]
+    found = [(str(path), signature(path)) for path in paths if path.is_file()]
+    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def _found(name: str, path: Path, shown: str) -> tuple[Path, ...]:

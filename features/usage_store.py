@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ibis
 
@@ -23,13 +22,10 @@ from features.data_contract import USAGE
 from features.parts import Manifest
 from features.rollup import ROLLUPS
 from features.settings import Settings
-from features.sources import CLEAN, files, is_whole, raw_name, reader
+from features.sources import CLEAN, files, is_whole, raw_name, reader, signature
 from features.usage_pieces import Unread, read_piece
 
 FOLDER = "rollup"
-_FOOTER = 65_536
-"""Bytes at the end of a file that tell whether it is still the same: a Parquet's schema and statistics lie there."""
-
 Progress = Callable[[str], None]
 
 
@@ -97,20 +93,11 @@ def _pieces(settings: Settings) -> list[Unread]:
     source = settings.tables["usage"]
     root = settings.path.parent
     if is_whole(source):
-        signature = {os.path.relpath(path, root): _signature(path) for path in found}
-        return [Unread(name=source.shown, raw=raw_name("usage", source), signature=signature)]
+        signatures = {os.path.relpath(path, root): signature(path) for path in found}
+        return [Unread(name=source.shown, raw=raw_name("usage", source), signature=signatures)]
     return [
-        Unread(name=os.path.relpath(path, root), raw=reader("usage", path), signature=_signature(path))
-        for path in found
+        Unread(name=os.path.relpath(path, root), raw=reader("usage", path), signature=signature(path)) for path in found
     ]
-
-
-def _signature(path: Path) -> dict[str, Any]:
-    stat = path.stat()
-    with path.open("rb") as file:
-        file.seek(max(0, stat.st_size - _FOOTER))
-        footer = hashlib.sha256(file.read()).hexdigest()
-    return {"size": stat.st_size, "time": stat.st_mtime_ns, "footer": footer}
 
 
 def _stale(backend: ibis.BaseBackend, folder: Path, manifest: Manifest, unread: list[Unread]) -> bool:

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 
 import tenure
 from features.drift import PROFILE_FILE, read_profile
+from features.erased import register_path
 from features.errors import DataError, EmptyTable, RowCountAnomaly, SchemaDrift
+from features.sources import fingerprint
 from features.tables import open_tables
 
 YESTERDAY = datetime(2025, 6, 1)
@@ -322,3 +324,28 @@ def test_accounts_without_a_row_stop_the_run_whatever_was_before(seen):
     with pytest.raises(EmptyTable):
         open_tables(seen.settings(), now=TODAY, accept=True)
     assert state(seen) == before
+
+
+def test_a_table_that_lies_there_as_before_is_not_measured_again(seen):
+    facts = read_profile(seen.settings())
+    path = seen.settings().state_dir / PROFILE_FILE
+    told = json.loads(path.read_text())
+    for table in told["tables"].values():
+        table["rows"] += 1  # It is seen where these numbers come from.
+    path.write_text(json.dumps(told))
+    contracts = seen.folder / "contracts.csv"
+    contracts.write_text(contracts.read_text())  # The same rows, written again.
+
+    seen.open()
+
+    after = read_profile(seen.settings())
+    assert {name: after[name].rows - facts[name].rows for name in facts} == {"accounts": 1, "contracts": 0, "usage": 1}
+
+
+def test_who_is_erased_makes_a_table_another_one(seen):
+    before = fingerprint(seen.settings(), "accounts")
+    register = register_path(seen.settings().state_dir)
+    register.parent.mkdir(parents=True, exist_ok=True)
+    register.write_text('{"erasures": []}')
+
+    assert fingerprint(seen.settings(), "accounts") != before
