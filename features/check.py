@@ -16,6 +16,7 @@ from features.schema import Table
 from features.settings import Settings
 from features.snapshots import data_span
 from features.tables import Tables
+from features.text_tables import facts_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,27 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+    def text(self) -> str:
+        """For a person: tables, then labels by instant, then problems."""
+        columns = (
+            "table", "rows", "kept", "from", "to", "days_old", "lag_p50_days", "lag_p95_days", "grade", "set_aside",
+            "before_start",
+        )  # fmt: skip
+        label = self.label
+        windows = (
+            f"Labels: an account {label['loss']} within {label['horizon_days']} days, grace {label['grace_days']}, "
+            f"reporting delay {label['reporting_delay_days']} days; {label['lost_accounts']} lost accounts in "
+            f"{len(label['instants'])} mature instants, {len(label['folds'])} of them allow a fold."
+        )
+        instants = facts_table(label["instants"], ("as_of", "accounts", "lost", "now", "act"))
+        lacking = [
+            f"{table['table']} has no {', '.join(table['missing_columns'])}."
+            for table in self.tables
+            if table["missing_columns"]
+        ]
+        lines = [facts_table(self.tables, columns), "", *lacking, "", windows, instants]
+        return "\n".join([*lines, "", *self.notes, *(f"! {problem}" for problem in self.problems)]).rstrip()
 
 
 def check(tables: Tables, settings: Settings, *, now: datetime) -> Report:

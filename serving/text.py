@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from rich.console import Console
-from rich.table import Table
-
-if TYPE_CHECKING:
-    from features.check import Report
+from features.text_tables import rendered, text_table
 
 
 class Estimate(Protocol):
@@ -32,10 +26,10 @@ def list_text(risk_list: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
         f"{counts['scored']} scored, {counts['listed']} within this list's capacity, {counts['leaving']} leaving, "
         f"{counts['excluded']} excluded",
     ]
-    table = _table("#", "Account", "Risk", "MRR at risk", "Renewal", "Owner", "Why", "Do first, by")
+    table = text_table("#", "Account", "Risk", "MRR at risk", "Renewal", "Owner", "Why", "Do first, by")
     for row in rows:
         table.add_row(*_cells(row))
-    return "\n".join(lines) + "\n" + _rendered(table)
+    return "\n".join(lines) + "\n" + rendered(table)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -81,28 +75,6 @@ def explanation(row: Mapping[str, Any], risk_list: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def check_text(report: Report) -> str:
-    """What `tenure check` found: tables, then labels by instant, then problems."""
-    columns = (
-        "table", "rows", "kept", "from", "to", "days_old", "lag_p50_days", "lag_p95_days", "grade", "set_aside",
-        "before_start",
-    )  # fmt: skip
-    label = report.label
-    windows = (
-        f"Labels: an account {label['loss']} within {label['horizon_days']} days, grace {label['grace_days']}, "
-        f"reporting delay {label['reporting_delay_days']} days; {label['lost_accounts']} lost accounts in "
-        f"{len(label['instants'])} mature instants, {len(label['folds'])} of them allow a fold."
-    )
-    instants = facts_table(label["instants"], ("as_of", "accounts", "lost", "now", "act"))
-    lacking = [
-        f"{table['table']} has no {', '.join(table['missing_columns'])}."
-        for table in report.tables
-        if table["missing_columns"]
-    ]
-    lines = [facts_table(report.tables, columns), "", *lacking, "", windows, instants]
-    return "\n".join([*lines, "", *report.notes, *(f"! {problem}" for problem in report.problems)]).rstrip()
-
-
 def demo_text(
     figures: str,
     reachable: Mapping[str, Estimate],
@@ -133,35 +105,3 @@ def demo_text(
             "  your own data: write a tenure.toml (features/README.md), then `tenure check`",
         ]
     )
-
-
-def facts_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Plain facts as a table, one mapping a line."""
-    table = _table(*(column.replace("_", " ") for column in columns))
-    for row in rows:
-        table.add_row(*(_fact(row[column]) for column in columns))
-    return _rendered(table)
-
-
-def _fact(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {count}" for name, count in value.items()) or "–"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "–"
-    if value is None or value != value:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def _rendered(table: Table) -> str:
-    width = max(shutil.get_terminal_size((160, 24)).columns, 120)
-    sink = io.StringIO()
-    Console(file=sink, width=width, highlight=False, markup=False).print(table)
-    return sink.getvalue().rstrip("\n")
