@@ -250,25 +250,18 @@ def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
 LONG = {
     "test_init", "test_identities", "test_corrections", "test_silence", "test_commercial_edges", "test_voice_edges",
     "test_lifecycle", "test_history", "test_world_tables", "test_world_causes", "test_labels", "test_bitemporal_edges",
-    "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_operation", "test_promotion",
-    "test_command_line", "test_malicious_artefacts", "test_flat", "test_nightly", "test_check", "test_levers",
-    "test_erasure",
+    "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_publication", "test_operation",
+    "test_promotion", "test_command_line", "test_malicious_artefacts", "test_flat", "test_nightly", "test_check",
+    "test_levers", "test_erasure",
 }  # fmt: skip
 """Files whose tests each open a company of their own: `make test` runs every fourth of them, `make test-full` all."""
 
 
 TOGETHER = dict.fromkeys(
-    (
-        "test_model",
-        "test_monitoring",
-        "test_tracking",
-        "test_training",
-        "test_promotion",
-        "test_malicious_artefacts",
-        "test_mlflow_server",
-    ),
+    ("test_model", "test_monitoring", "test_tracking", "test_training", "test_promotion", "test_malicious_artefacts",
+     "test_mlflow_server"),
     "generated",
-)
+)  # fmt: skip
 """Files that share a costly fixture run in one process; every other file for itself."""
 
 
@@ -287,7 +280,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep every third test of the long files, always the same ones."""
+    """Keep every fourth test of the long files, always the same ones."""
     if os.environ.get("HYPOTHESIS_PROFILE") == "full" or any("::" in str(name) for name in config.args):
         return
     seen: dict[str, int] = {}

@@ -10,14 +10,10 @@ import pandas as pd
 import pytest
 
 import tenure
-from features.settings import PolicySettings
-from serving.champion import load_champion
 from serving.changes import STAYS_ABOVE, Before, kind_of, settled_band
-from serving.list_parts import Rules
 from serving.publication import list_before, publish
-from serving.retention.playbooks import read_playbooks
-from serving.risklist import risk_list
 from serving.scoring import features_at, people_at
+from tests.made_lists import speaking_champion, whole
 from training.calibration import Calibrator
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
@@ -33,16 +29,13 @@ def project(trained_world):
 
 @pytest.fixture(scope="module")
 def champion(project):
-    """The champion, made to speak whatever a small company teaches."""
-    found = load_champion(project.settings)
-    return replace(found, model=replace(found.model, no_signal=False))
+    return speaking_champion(project.settings)
 
 
 def made(project, champion, as_of, *, before=None, people=None):
     features = features_at(project.tables, project.settings, as_of)
     people = people_at(project.tables, project.settings, as_of) if people is None else people
-    rules = Rules(plays=read_playbooks(), policy=PolicySettings(), lead_days=30)
-    return risk_list(champion, features, people, rules, as_of=as_of, before=before)
+    return whole(champion, features, people, as_of=as_of, before=before)
 
 
 def as_before(found, champion):
