@@ -252,14 +252,14 @@ LONG = {
     "test_lifecycle", "test_history", "test_world_tables", "test_world_causes", "test_labels", "test_bitemporal_edges",
     "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_publication", "test_operation",
     "test_promotion", "test_command_line", "test_malicious_artefacts", "test_flat", "test_nightly", "test_check",
-    "test_levers", "test_erasure",
+    "test_levers", "test_erasure", "test_maturity", "test_backtest",
 }  # fmt: skip
 """Files whose tests each open a company of their own: `make test` runs every fourth of them, `make test-full` all."""
 
 
 TOGETHER = dict.fromkeys(
-    ("test_model", "test_monitoring", "test_tracking", "test_training", "test_promotion", "test_malicious_artefacts",
-     "test_mlflow_server"),
+    ("test_model", "test_monitoring", "test_tracking", "test_training", "test_backtest", "test_maturity",
+     "test_promotion", "test_malicious_artefacts", "test_mlflow_server"),
     "generated",
 )  # fmt: skip
 """Files that share a costly fixture run in one process; every other file for itself."""

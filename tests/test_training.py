@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
-from math import ceil
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -12,27 +11,20 @@ import pytest
 
 import training.fit
 from features.build import feature_table
-from features.errors import TooFewChurns
 from features.families import classes, peers
-from features.maturity import maturity, windows_that_work
-from features.settings import LabelSettings, PolicySettings, TrainSettings, read_settings
-from features.snapshots import Span, data_span
+from features.maturity import maturity
+from features.settings import TrainSettings, read_settings
+from features.snapshots import data_span
 from features.tables import Tables, open_tables
-from features.world import write_world
-from training.backtest import _losses, backtest
 from training.baselines import BASELINES
 from training.calibration import fit_calibrator
-from training.dataset import build_dataset
 from training.evaluation import evaluate, rolling_predictions
 from training.fit import fit
 from training.intervals import evaluate_rows
-from training.views import with_lists
 
 # ibis 12 still asks pandas 3 for this option.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option:DeprecationWarning")
 
-NOW = datetime(2026, 1, 1)
-DAY = timedelta(days=1)
 TOLD = [name for name in BASELINES if name != "health_score"]
 """The generated company gives itself no scores."""
 SCORES = ["account_id", "as_of", "raw_score", "probability", *TOLD]
@@ -51,18 +43,6 @@ def dataset(trained):
 @pytest.fixture(scope="module")
 def evaluation(dataset):
     return evaluate(dataset, TrainSettings(folds=2, seed=7, draws=50))
-
-
-@pytest.fixture(scope="module")
-def past(company, dataset):
-    settings, tables = company
-    return backtest(dataset, tables, settings)
-
-
-@pytest.fixture(scope="module")
-def replayed(dataset, past):
-    """The scores behind the lists of `past`, made a second time."""
-    return rolling_predictions(dataset, [at.to_pydatetime() for at in past.lists.as_of], seed=7)[0]
 
 
 @pytest.fixture
@@ -268,7 +248,7 @@ def shuffled(dataset, seed):
 
 
 def test_decisions_dealt_to_other_accounts_leave_no_signal(dataset):
-    judged = evaluate(shuffled(dataset, 5), folds=6, seed=7, draws=200)
+    judged = evaluate(shuffled(dataset, 5), TrainSettings(folds=6, seed=7, draws=200))
 
     assert judged.why_no_signal() is not None
     assert [warning.split(":")[0] for warning in judged.warnings] == ["no_signal"]
@@ -296,202 +276,3 @@ def test_the_prior_is_the_share_lost_among_the_labels_known_then(dataset, evalua
     for instant in evaluation.instants:
         judged = evaluation.predictions[evaluation.predictions.as_of == pd.Timestamp(instant)]
         assert set(judged.prior) == {dataset.known_at(instant).churned.mean()}
-
-
-# Too little to learn from
-
-
-def test_too_few_lost_accounts_are_refused_and_windows_that_work_are_named(company):
-    settings, tables = company
-    long = replace(settings, label=LabelSettings(horizon_days=520))
-
-    with pytest.raises(TooFewChurns, match=r"found 0 .*Windows that would work: \[label\] horizon_days = 90") as few:
-        build_dataset(tables, long, now=NOW)
-    assert few.value.exit_code == 65
-
-
-def test_windows_that_are_said_to_work_do_work(company):
-    settings, tables = company
-    (named,) = windows_that_work(
-        tables, data_span(tables, NOW), LabelSettings(horizon_days=520), min_lost=settings.train.min_lost
-    )
-
-    assert maturity(tables, data_span(tables, NOW), named, min_lost=settings.train.min_lost).folds()
-
-
-def test_a_company_that_lost_hardly_anyone_is_told_that_no_windows_would_do(tmp_path):
-    write_world(tmp_path, accounts=40, months=6, seed=3)
-    settings = read_settings(tmp_path / "tenure.toml")
-    tables = open_tables(settings, now=NOW)
-
-    with pytest.raises(TooFewChurns, match="No windows from 90 to 30 days would give one") as few:
-        build_dataset(tables, settings, now=NOW)
-    assert few.value.lost < 20
-    assert few.value.exit_code == 65
-
-
-def test_a_company_without_any_snapshot_is_told_the_same(tmp_path):
-    write_world(tmp_path, accounts=40, months=1, seed=3)
-    settings = read_settings(tmp_path / "tenure.toml")
-    tables = open_tables(settings, now=NOW)
-
-    with pytest.raises(TooFewChurns, match=r"found 0 .*No windows"):
-        build_dataset(tables, settings, now=NOW)
-
-
-def test_who_lost_enough_accounts_is_not_told_to_lose_more(company):
-    """One more lost account than needed, but no instant to judge at: the sentence must not contradict itself."""
-    settings, tables = company
-    crowded = replace(settings, label=LabelSettings(horizon_days=300))
-    known = maturity(tables, data_span(tables, NOW), crowded.label, min_lost=20)
-    assert known.lost >= 20
-    assert not known.folds()
-
-    with pytest.raises(TooFewChurns, match="must have an instant at which 20 losses were known") as few:
-        build_dataset(tables, crowded, now=NOW)
-    assert f"at least 20 lost accounts; found {known.lost}" not in str(few.value)
-
-
-# Calibration
-
-
-@pytest.mark.parametrize("scores", ["backwards", "noise", "constant"])
-def test_useless_scores_keep_their_order_and_give_the_base_rate(scores):
-    draw = np.random.default_rng(2)
-    churned = (draw.random(2000) < 0.05).astype(np.int8)
-    noise = draw.normal(size=2000)
-    raw = {"backwards": noise - 3.0 * churned, "noise": noise, "constant": np.full(2000, -3.0)}[scores]
-    probability = fit_calibrator(raw, churned).probability(raw)
-    order = np.argsort(raw)
-
-    assert (np.diff(probability[order]) >= 0).all()
-    assert (np.diff(probability[order]) > 0).any() == (scores != "constant")
-    assert probability.mean() == pytest.approx(churned.mean(), abs=1e-4)
-
-
-def test_overconfident_scores_are_calmed():
-    draw = np.random.default_rng(3)
-    log_odds = draw.normal(-3, 1, 20_000)
-    churned = (draw.random(20_000) < 1 / (1 + np.exp(-log_odds))).astype(np.int8)
-    calibrator = fit_calibrator(3 * log_odds + 1, churned)
-
-    assert calibrator.slope == pytest.approx(1 / 3, rel=0.1)
-    assert calibrator.probability(3 * log_odds + 1).mean() == pytest.approx(churned.mean(), abs=1e-4)
-
-
-# The lists of the past
-
-
-def test_lists_are_ranked_by_probability_times_revenue_and_cut_by_capacity(company, past, replayed):
-    settings, _ = company
-    replayed = replayed.assign(value=replayed.probability * replayed.mrr.fillna(1.0))
-    for made in past.lists.itertuples():
-        rows = replayed[replayed.as_of == made.as_of]
-        first = set(rows.nlargest(made.listed, "value").account_id)
-        named = past.losses[past.losses.first_listed == made.as_of]
-        assert made.scored == len(rows)
-        assert made.listed == ceil(len(rows) * settings.policy.capacity - 1e-9)
-        assert set(named.account_id) <= first
-        assert (rows.set_index("account_id").value.rank(ascending=False)[named.account_id] == named["rank"].array).all()
-
-
-def test_a_listed_account_costs_its_hours(company, past):
-    settings, _ = company
-
-    assert (past.lists.hours == past.lists.listed * settings.policy.hours_per_contact).all()
-    assert f"{past.lists.hours.sum():,.0f} CSM hours" in past.summary()[-1]
-
-
-def test_a_loss_counts_as_found_only_if_it_was_listed_before_its_decision(past, replayed):
-    value = replayed.assign(value=replayed.probability * replayed.mrr.fillna(1.0))
-    place = value.groupby("as_of").value.rank(ascending=False, method="first")
-    size = value.groupby("as_of").value.transform("size")
-    listed = value[place <= np.ceil(size * 0.1 - 1e-9)]
-    assert len(past.found) > 0
-    for loss in past.losses.itertuples():
-        times = listed[(listed.account_id == loss.account_id) & (listed.as_of < loss.decided_at)].as_of
-        assert loss.listed_times == len(times)
-        assert (times.empty and pd.isna(loss.first_listed)) or times.min() == loss.first_listed
-
-
-def test_days_before_are_whole_days_from_the_first_list_to_the_decision(past):
-    days = (past.found.decided_at - past.found.first_listed) // pd.Timedelta(days=1)
-
-    assert (past.found.first_listed < past.found.decided_at).all()
-    assert (past.found.days_before == days).all()
-    assert past.losses[past.losses.first_listed.isna()].days_before.isna().all()
-
-
-def test_every_loss_of_a_scored_account_is_told(past, replayed, dataset):
-    decided = dataset.maturity.rows.dropna(subset=["decided_at"])
-    scored = decided.merge(replayed[["account_id", "as_of"]], on=["account_id", "as_of"])
-    scored = scored[(scored.decided_at > past.lists.as_of.min()) & (scored.decided_at < dataset.span.until)]
-    expected = set(zip(scored.account_id, scored.decided_at, strict=True))
-
-    assert set(zip(past.losses.account_id, past.losses.decided_at, strict=True)) == expected
-
-
-def test_a_past_replayed_is_the_same_past(dataset, past, replayed):
-    ranked = with_lists(replayed, PolicySettings(capacity=0.1))
-    again = _losses(dataset, ranked, past.lists.as_of.min(), pd.Timestamp(dataset.span.until + DAY))
-
-    same(again, past.losses[list(again.columns)])
-
-
-def test_the_past_as_plain_values_has_no_gaps_but_none(past):
-    told = past.as_dict()
-
-    assert len(told["losses"]) == len(past.losses)
-    assert all(value is None or value == value for row in told["losses"] for value in row.values())
-
-
-def listing(*rows):
-    columns = ["account_id", "as_of", "decided_at", "mrr", "is_listed", "rank"]
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.assign(as_of=pd.to_datetime(frame.as_of), decided_at=pd.to_datetime(frame.decided_at))
-
-
-def losses_of(dataset, rows):
-    made = replace(dataset, rows=rows[["account_id", "as_of", "decided_at", "mrr"]])
-    return _losses(made, rows, pd.Timestamp("2024-01-01"), pd.Timestamp("2025-01-01"))
-
-
-def test_a_list_of_the_day_of_the_decision_comes_too_late(dataset):
-    rows = listing(("a", "2024-02-01", "2024-03-01", 1.0, False, 9), ("a", "2024-03-01", "2024-03-01", 1.0, True, 1))
-
-    assert losses_of(dataset, rows)[["listed_times"]].to_numpy().tolist() == [[0]]
-
-
-def test_a_list_before_an_earlier_loss_says_nothing_of_a_later_one(dataset):
-    """Who left, came back and left again unseen was not found by the list that preceded the first loss."""
-    rows = listing(
-        ("a", "2024-02-01", "2024-03-10", 100.0, True, 1),
-        ("a", "2024-08-01", "2024-09-10", 100.0, False, 50),
-    )
-    found = losses_of(dataset, rows)
-
-    assert found.first_listed.notna().tolist() == [True, False]
-
-
-@pytest.mark.parametrize(("capacity", "listed"), [(0.1, 10), (0.07, 7), (0.14, 14), (0.28, 28), (0.001, 1), (1.0, 100)])
-def test_a_share_of_a_hundred_accounts_is_that_many(capacity, listed):
-    """0.07 × 100 is 7.000000000000001, and still means seven."""
-    rows = pd.DataFrame({"account_id": [f"a{place:02}" for place in range(100)], "as_of": pd.Timestamp("2024-01-01")})
-    rows = rows.assign(probability=np.linspace(0.1, 0.3, 100), raw_score=0.0, mrr=np.nan)
-
-    assert with_lists(rows, PolicySettings(capacity=capacity)).is_listed.sum() == listed
-
-
-def test_ties_go_by_raw_score_and_then_by_account():
-    rows = pd.DataFrame({"account_id": list("dcba"), "as_of": pd.Timestamp("2024-01-01"), "mrr": [2.0, np.nan, 1, 1]})
-    rows = rows.assign(probability=[0.1, 0.2, 0.2, 0.2], raw_score=[0.0, 0.0, 0.0, 1.0])
-
-    assert with_lists(rows, PolicySettings(capacity=0.5)).account_id.tolist() == ["a", "b", "c", "d"]
-
-
-def test_spans_without_an_instant_have_nothing_to_learn(company):
-    settings, tables = company
-    nothing = maturity(tables, Span(NOW, NOW), settings.label, min_lost=20)
-
-    assert (nothing.lost, nothing.folds()) == (0, [])
-    assert not nothing.can_train_at(NOW)
