@@ -14,9 +14,9 @@ from starlette.applications import Starlette
 
 from features.settings import read_settings
 from serving.access import Token
+from serving.answer_types import Timeline
 from serving.answers import Answers
 from serving.champion import load_champion
-from serving.contract import Timeline
 from serving.ledger import open_ledger
 from serving.ledger.lists import SORTS, View, keep_list, list_rows
 from serving.ledger.tables import account_scores
