@@ -1,20 +1,16 @@
-"""The pages: sign in, the risk list, one account. They show what the REST routes tell, to the same callers."""
+"""The pages: the risk list, one account. They show what the REST routes tell, to the same callers."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from features.errors import Misuse
@@ -22,8 +18,10 @@ from serving.access import Token, sees, visible_to
 from serving.answers import Answers
 from serving.console.charts import moved_by, risk_over_time, use_by_week
 from serving.console.evidence import evidence, split
+from serving.console.frame import STYLE_NAME, Frame, style
+from serving.console.sign_in import SIGN_OUT, SignIn
 from serving.exports import exported
-from serving.guard import SESSION, SIGN_IN
+from serving.guard import SIGN_IN
 from serving.ledger import open_ledger
 from serving.ledger.lists import (
     View,
@@ -40,17 +38,8 @@ from serving.rest import MOST_DAYS, token_of, view_of
 from serving.retention.playbooks import Play, read_playbooks
 from serving.timeline import timeline_of
 
-HERE = Path(__file__).parent
-STYLE = (HERE / "static" / "style.css").read_bytes()
-STYLE_NAME = f"style.{hashlib.sha256(STYLE).hexdigest()[:12]}.css"
-"""Named by what it holds, so that a browser may keep it for good."""
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
-    "base-uri 'none'"
-)
 PAGE_ROWS = 50
 MOST_EXPORTED = 100_000
-WRONG_SECRETS, WRONG_WITHIN = 10, timedelta(minutes=5)
 BAND_CHOICES = (
     ("critical", "critical"), ("high and above", "high,critical"), ("medium and above", "medium,high,critical"),
 )  # fmt: skip
@@ -70,10 +59,10 @@ PATHS: Mapping[str, frozenset[str]] = {
 """Pages for who has signed in."""
 OPEN_PATHS: Mapping[str, frozenset[str]] = {
     SIGN_IN: frozenset({"GET", "HEAD", "POST"}),
-    "/logout": frozenset({"POST"}),
+    SIGN_OUT: frozenset({"POST"}),
     f"/static/{STYLE_NAME}": frozenset({"GET", "HEAD"}),
 }
-FORMS = frozenset({SIGN_IN, "/logout"})
+FORMS = frozenset({SIGN_IN, SIGN_OUT})
 """Paths that take a form."""
 
 
@@ -83,13 +72,9 @@ class Pages:
     def __init__(
         self, answers: Callable[[], Answers], verify: Callable[[str], Token | None], clock: Callable[[], datetime]
     ) -> None:
-        self._answers, self._verify, self._clock = answers, verify, clock
-        self._wrong: dict[str, deque[datetime]] = {}
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        self._templates.filters |= {"percent": percent, "money": money, "days": days, "plainly": plainly}
+        self._answers, self._clock = answers, clock
+        self._frame = Frame()
+        self._sign_in = SignIn(self._frame, verify, clock)
 
     def routes(self) -> list[Route]:
         """All paths of `PATHS` and `OPEN_PATHS`."""
@@ -98,10 +83,8 @@ class Pages:
             Route("/list", self._in_thread(self._list)),
             Route("/list/export", self._in_thread(self._export)),
             Route("/accounts/{account_id}", self._in_thread(self._account)),
-            Route(SIGN_IN, self._sign_in_form, methods=["GET"]),
-            Route(SIGN_IN, self._sign_in, methods=["POST"]),
-            Route("/logout", self._sign_out, methods=["POST"]),
-            Route(f"/static/{STYLE_NAME}", self._style),
+            *self._sign_in.routes(),
+            Route(f"/static/{STYLE_NAME}", style),
         ]
 
     def _in_thread(self, page: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
@@ -109,53 +92,12 @@ class Pages:
             try:
                 return await run_in_threadpool(page, request)
             except Misuse as error:
-                return self._message(request, 400, "That link means nothing here", str(error))
+                return self._frame.message(request, 400, "That link means nothing here", str(error))
 
         return answer
 
     async def _home(self, _: Request) -> Response:
         return RedirectResponse("/list", 303)
-
-    async def _style(self, _: Request) -> Response:
-        return Response(STYLE, media_type="text/css", headers={"cache-control": "public, max-age=31536000, immutable"})
-
-    # Signing in
-
-    async def _sign_in_form(self, request: Request) -> Response:
-        return self._shown("login.html", next=_inside(request.query_params.get("next")), fault=None)
-
-    async def _sign_in(self, request: Request) -> Response:
-        if not _is_own(request):
-            return self._message(request, 403, "Not from here", "The form must be sent from tenure's own page.")
-        now, who = self._clock(), request.client.host if request.client else "unknown"
-        wrong = self._wrong.setdefault(who, deque())
-        while wrong and now - wrong[0] > WRONG_WITHIN:
-            wrong.popleft()
-        if len(wrong) >= WRONG_SECRETS:
-            fault = "Too many wrong tokens. Wait five minutes."
-            return self._shown("login.html", 429, next="/list", fault=fault, headers={"retry-after": "300"})
-        form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=4)
-        secret, after = form.get("secret", [""])[0].strip(), _inside(form.get("next", [None])[0])
-        token = await run_in_threadpool(self._verify, secret)
-        if token is None:
-            wrong.append(now)
-            return self._shown("login.html", 401, next=after, fault="No live token. Ask an administrator for one.")
-        answer = RedirectResponse(after, 303)
-        seconds = int((token.expires_at - now).total_seconds())
-        answer.set_cookie(
-            SESSION, secret, max_age=seconds, httponly=True, samesite="strict",
-            secure=request.url.scheme == "https",
-        )  # fmt: skip
-        return answer
-
-    async def _sign_out(self, request: Request) -> Response:
-        if not _is_own(request):
-            return self._message(request, 403, "Not from here", "The form must be sent from tenure's own page.")
-        answer = RedirectResponse(SIGN_IN, 303)
-        answer.delete_cookie(SESSION, httponly=True, samesite="strict")
-        return answer
-
-    # The list
 
     def _list(self, request: Request) -> Response:
         token, answers, given = token_of(request), self._answers(), _given(request)
@@ -165,14 +107,14 @@ class Pages:
             head = list_head(connection)
             if head is None:
                 said = "No list was published yet: `tenure run` makes one."
-                return self._message(request, 200, "No list yet", said)
+                return self._frame.message(request, 200, "No list yet", said)
             rows, total = list_rows(connection, head["as_of"], visible, view)
             others = other_rows(connection, head["as_of"], visible)
             ours = counts(connection, head["as_of"], visible)
             owned = owners(connection, head["as_of"], visible)
         links = {name: value for name, value in given.items() if name != "offset"}
         is_plain = not (view.text or view.csm_id or view.bands or view.only_listed)
-        return self._shown(
+        return self._frame.shown(
             "list.html", page="list", token=token, warnings=answers.warnings_of(head["as_of"], now=self._clock()),
             head=head, counts=ours, rows=rows, total=total, view=view, owners=owned, band=given.get("band", ""),
             band_choices=BAND_CHOICES, order=given.get("order", "asc"), is_filtered=not is_plain,
@@ -194,7 +136,7 @@ class Pages:
         with open_ledger(answers.settings).reading() as connection:
             head = list_head(connection)
             if head is None:
-                return self._message(request, 404, "No list yet", "There is nothing to export.")
+                return self._frame.message(request, 404, "No list yet", "There is nothing to export.")
             rows, _ = list_rows(connection, head["as_of"], visible_to(token, account_scores), view)
         content, kind = exported(rows, form)
         name = f"risk-list-{head['as_of']}.{form}"
@@ -208,31 +150,19 @@ class Pages:
             row = account(connection, request.path_params["account_id"])
             if row is None or not sees(token, row["csm_id"]):
                 said = "There is no such account, or it is not one of yours."
-                return self._message(request, 404, "No such account", said)
+                return self._frame.message(request, 404, "No such account", said)
             head = list_head(connection, row["as_of"])
             past = account_history(connection, row["account_id"], limit=MOST_DAYS)
         change = row["change"] or {}
         told = timeline_of(answers.settings, row["account_id"], row["as_of"])
         places = evidence(told)
-        return self._shown(
+        return self._frame.shown(
             "account.html", page="account", token=token, row=row, head=head, history=past,
             warnings=answers.warnings_of(row["as_of"], now=self._clock()), chart=risk_over_time(past),
             levers=answers.levers_of(row["account_id"], model_version=row["model_version"]),
             moves=moved_by(_moves(change.get("moved_by"))), steps=_steps(row["play"]),
             told=told, use=use_by_week(told["weeks"]), evidence=places, happened=split(told["events"], places),
         )  # fmt: skip
-
-    def _message(self, request: Request, status: int, heading: str, said: str) -> Response:
-        token = request.scope.get("state", {}).get("token")
-        return self._shown("message.html", status, token=token, heading=heading, said=said)
-
-    def _shown(
-        self, name: str, status: int = 200, *, headers: Mapping[str, str] | None = None, **what: Any
-    ) -> Response:
-        page = self._templates.get_template(name)
-        html = page.render(**{"style": STYLE_NAME, "token": None, "page": None, "warnings": [], **what})
-        secured = {"content-security-policy": POLICY, "referrer-policy": "same-origin", **(headers or {})}
-        return HTMLResponse(html, status, headers=secured)
 
 
 def _given(request: Request) -> dict[str, str]:
@@ -243,18 +173,6 @@ def _given(request: Request) -> dict[str, str]:
 def _view(given: Mapping[str, str], limit: int = PAGE_ROWS) -> View:
     view = view_of({name: value for name, value in given.items() if name != "limit"})
     return View(**{**vars(view), "limit": limit})
-
-
-def _inside(path: str | None) -> str:
-    """A path of ours to go on to; anything else leads to the list."""
-    is_ours = path is not None and path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if is_ours and path is not None else "/list"
-
-
-def _is_own(request: Request) -> bool:
-    """Whether a form was sent from a page of ours: browsers say where from."""
-    origin = request.headers.get("origin")
-    return origin is not None and origin == f"{request.url.scheme}://{request.headers.get('host', '')}"
 
 
 def _column(name: str, sort: str | None, is_number: bool, view: View, links: Mapping[str, str]) -> dict[str, Any]:
@@ -299,24 +217,3 @@ def _moves(parts: Mapping[str, Any] | None) -> dict[str, float]:
     rest = parts["features"] - sum(groups.values())
     named = {**groups, "other features": rest, "another model": parts["model"], "its calibration": parts["calibration"]}
     return {name: value for name, value in named.items() if abs(value) >= 0.005}
-
-
-def percent(value: float | None) -> str:
-    """A share as a person reads it."""
-    return "–" if value is None else f"{value:.1%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
-
-
-def plainly(warning: str) -> str:
-    """A warning as a sentence, without its code."""
-    said = warning.partition(":")[2] or warning
-    return f"{said[:1].upper()}{said[1:]}."
-
-
-def money(value: float | None) -> str:
-    """Money in whole units."""
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def days(value: int | None) -> str:
-    """A number of days."""
-    return "–" if value is None else f"{value:,} d"
