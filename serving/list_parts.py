@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features.errors import TenureError
-from features.settings import PolicySettings, places
+from features.model_settings import PolicySettings, places
 from serving.retention.playbooks import Play, suggest
 
 EXCLUDED = {

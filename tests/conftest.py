@@ -23,7 +23,8 @@ from click.testing import CliRunner
 from xdist.scheduler import LoadFileScheduling
 
 import tenure
-from features.settings import LeakageSettings, Settings, read_settings
+from features.model_settings import LeakageSettings
+from features.settings import Settings, read_settings
 from features.tables import Tables, open_tables
 from features.world import write_world
 from tests.servers import descendants

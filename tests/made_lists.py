@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from features.settings import PolicySettings, Settings
+from features.model_settings import PolicySettings
+from features.settings import Settings
 from serving.champion import Champion, load_champion
 from serving.list_parts import Made, Rules
 from serving.retention.playbooks import read_playbooks

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.settings import PolicySettings
+from features.model_settings import PolicySettings
 from training.backtest import _losses, backtest
 from training.evaluation import rolling_predictions
 from training.views import with_lists

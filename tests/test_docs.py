@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import tenure
-from features.settings import TrainSettings
+from features.model_settings import TrainSettings
 
 ROOT = Path(__file__).parent.parent
 TEXTS = ["README.md", "training/README.md", "serving/README.md", "features/README.md"]

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pandas as pd
 
-from features.settings import PolicySettings
+from features.model_settings import PolicySettings
 from training.gate import decide
 
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"

@@ -15,7 +15,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DatabaseError
 
 from features.errors import CannotWrite, ConfigurationError, DependencyDown, Misuse
-from features.settings import LedgerSettings
+from features.service_settings import LedgerSettings
 from serving.ledger import FILE, HEAD, MIGRATIONS, Ledger, open_ledger, record
 from serving.ledger.tables import audit, metadata, runs
 

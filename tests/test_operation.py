@@ -17,7 +17,8 @@ import httpx
 import mlflow
 import pytest
 
-from features.settings import LedgerSettings, read_settings
+from features.service_settings import LedgerSettings
+from features.settings import read_settings
 from serving.access import TokenStore, token_store
 from serving.ledger import Ledger
 from tests.servers import TENURE, free_port, mlflow_server, running

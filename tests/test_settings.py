@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from features.errors import ConfigurationError
-from features.settings import (
-    LabelSettings,
-    PolicySettings,
-    QuarantineSettings,
-    TableSource,
-    TrainSettings,
-    find_config,
-    read_settings,
-)
+from features.model_settings import PolicySettings, TrainSettings
+from features.settings import LabelSettings, QuarantineSettings, TableSource, find_config, read_settings
 
 
 @pytest.fixture

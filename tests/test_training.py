@@ -13,7 +13,8 @@ import training.fit
 from features.build import feature_table
 from features.families import classes, peers
 from features.maturity import maturity
-from features.settings import TrainSettings, read_settings
+from features.model_settings import TrainSettings
+from features.settings import read_settings
 from features.snapshots import data_span
 from features.tables import Tables, open_tables
 from training.baselines import BASELINES

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from features.command_line import CONFIG_HELP, OpenProject, Shown, command, company_command, now_utc, opened, say, write
-from features.settings import TrainSettings, read_settings
+from features.model_settings import TrainSettings
+from features.settings import read_settings
 
 if TYPE_CHECKING:
     from training.dataset import Dataset

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.settings import PolicySettings, TrainSettings
+from features.model_settings import PolicySettings, TrainSettings
 from training import metrics, views
 from training.baselines import BASELINES, SINGLE_FACTS, told_baselines
 from training.dataset import Dataset

@@ -22,7 +22,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from features.csv_files import csv_reader, quoted
 from features.errors import DataError, TooFewChurns
-from features.settings import PolicySettings, Settings, TrainSettings
+from features.model_settings import PolicySettings, TrainSettings
+from features.settings import Settings
 from training import metrics, views
 from training.audit import Audit
 from training.baselines import BASELINES, logistic, prior

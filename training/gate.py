@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.settings import PolicySettings
+from features.model_settings import PolicySettings
 from training import metrics
 from training.calibration_line import calibration_line
 from training.intervals import Estimate, drawn_sums, ece_noise_floor, paired_difference, parents_of

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.settings import PolicySettings, places
+from features.model_settings import PolicySettings, places
 from training import metrics
 from training.intervals import Estimate, drawn_sums, evaluate_rows
 

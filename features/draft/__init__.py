@@ -17,7 +17,8 @@ from features.draft.leaving import add_contracts, add_purchases
 from features.draft.look import FEW, Column, File, look
 from features.errors import CannotWrite, Misuse, TenureError
 from features.maturity import maturity
-from features.settings import CONFIG_NAME, LabelSettings, read_settings
+from features.settings import LabelSettings, read_settings
+from features.settings_file import CONFIG_NAME
 from features.snapshots import data_span
 from features.tables import Tables, open_tables
 
