@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
+from sys import float_info
 from threading import Lock
 from typing import Any
 
@@ -250,12 +251,9 @@ def _failed(account: str, fault: RowFault) -> dict[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return isfinite(value)
-    except OverflowError:  # An integer beyond what a double can hold.
-        return False
+    # By type and not by class: a boolean is an integer, and this is asked of every value that is scored.
+    kind = type(value)
+    return (kind is float and isfinite(value)) or (kind is int and abs(value) <= float_info.max)  # type: ignore[arg-type]
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,7 @@ BentoML's own server opens a control port on this machine that anyone here could
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ from serving.workers import run_workers
 
 def app() -> ASGIApp:
     """The guarded service of one worker."""
+    # All that was imported stays: the collector would stop every request to look through it again and again.
+    gc.collect()
+    gc.freeze()
     # What BentoML puts around the service to trace its requests costs more than the model: a few rows do not go there.
     return guarded(FewRows(Readiness(OneErrorShape(service.to_asgi()), not_ready), answer=score_rows))
 
