@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.contract import ScoreRequest
@@ -40,7 +41,8 @@ class FewRows:
         if request is None:
             await self.app(scope, _again(first, receive), send)
             return
-        await JSONResponse(self.answer(request))(scope, receive, send)
+        answer = Response(orjson.dumps(self.answer(request)), media_type="application/json")
+        await answer(scope, receive, send)
 
 
 def _request(message: Message) -> ScoreRequest | None:
