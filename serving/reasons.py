@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import exp
 from typing import Any
 
@@ -180,6 +180,7 @@ _PATTERNS: Mapping[str, Callable[[float], str]] = {
 """How a value of a unit is written; the label says the unit of all others, which are whole numbers."""
 
 
+@lru_cache(maxsize=100_000)  # Most values are small whole numbers, and each is asked for twice.
 def shown(value: float | None, unit: str) -> str:
     """A value as a person writes it."""
     if value is None:
