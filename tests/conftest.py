@@ -253,7 +253,7 @@ LONG = {
     "test_lifecycle", "test_history", "test_world_tables", "test_world_causes", "test_labels", "test_bitemporal_edges",
     "test_schema_drift", "test_postgres", "test_training", "test_lists", "test_publication", "test_operation",
     "test_promotion", "test_command_line", "test_malicious_artefacts", "test_flat", "test_nightly", "test_check",
-    "test_levers", "test_erasure", "test_maturity", "test_backtest",
+    "test_levers", "test_erasure", "test_maturity", "test_backtest", "test_tracking", "test_spark", "test_answers",
 }  # fmt: skip
 """Files whose tests each open a company of their own: `make test` runs every fourth of them, `make test-full` all."""
 
@@ -281,14 +281,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep every fourth test of the long files, always the same ones."""
-    if os.environ.get("HYPOTHESIS_PROFILE") == "full" or any("::" in str(name) for name in config.args):
+    """Skip the long tests, and of the long files keep every fourth of the others, always the same ones."""
+    if os.environ.get("HYPOTHESIS_PROFILE") == "full":
         return
     seen: dict[str, int] = {}
     kept, left = [], []
+    are_named = any("::" in str(name) for name in config.args)
     for item in items:
+        if long := item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason=f"{long.args[0]}: runs in `make test-full`"))
+            kept.append(item)
+            continue
         name = item.path.stem
         seen[name] = seen.get(name, -1) + 1
-        (left if name in LONG and seen[name] % 4 else kept).append(item)
+        (left if name in LONG and seen[name] % 4 and not are_named else kept).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left)

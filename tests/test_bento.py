@@ -19,8 +19,6 @@ from tests.servers import BENTOML, TENURE, free_port, running
 # BentoML 1.4 uses older parts of pathspec and pydantic, and says so when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
-
 
 @pytest.fixture
 def company(trained_world, tmp_path):
@@ -46,7 +44,7 @@ def test_what_is_put_into_a_bento_is_complete_and_holds_no_key_and_no_table(comp
     assert (tmp_path / "staged" / "serving" / "console" / "templates" / "list.html").is_file()
 
 
-@pytest.mark.skipif(not FULL, reason="a minute of building and starting: runs in `make test-full`")
+@pytest.mark.long("a minute of building and starting")
 def test_a_bento_answers_without_registry_and_asks_for_a_token(company, tmp_path):
     _, secret = token_store(company).create(role="ds", now=datetime.now(UTC))
     home = {**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}

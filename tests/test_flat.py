@@ -16,7 +16,6 @@ from features.errors import DataError
 from training.flat import read_table
 
 SHARED = Path(os.environ.get("TENURE_SHARED_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
-FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 
 pytestmark = [
     # MLflow 3.17 on SQLAlchemy 2.1 and pandas 3, while its tables are set up and an example is looked at.
@@ -159,13 +158,13 @@ def trained_on(rows, path, ident, label):
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(not FULL, reason="four real tables: runs in `make test-full`")
+@pytest.mark.long("four real tables")
 @pytest.mark.parametrize("name", SETS)
 def test_a_public_table_is_learned_about_as_well_as_others_did(tmp_path, name):
     assert trained_on(*public_table(name, tmp_path))["metrics"]["auc"]["low"] > SETS[name][2]
 
 
-@pytest.mark.skipif(not FULL, reason="four real tables: runs in `make test-full`")
+@pytest.mark.long("four real tables")
 @pytest.mark.parametrize("name", SETS)
 def test_a_leak_planted_in_a_public_table_is_named(tmp_path, name):
     """A field that somebody filled in for a third of those who left, and hardly ever for others."""

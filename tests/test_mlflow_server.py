@@ -22,7 +22,6 @@ from training.tracking import aliases, log_and_register, versions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of SQLAlchemy and pandas
 
-FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 WRITERS, STEPS = 8, 5
 UNDISTURBED_S, DOWN_S = 15, 2
 
@@ -36,7 +35,7 @@ def server(postgres, tmp_path, monkeypatch):
         yield process
 
 
-@pytest.mark.skipif(not FULL, reason="a minute until MLflow's server is up: runs in `make test-full`")
+@pytest.mark.long("a minute until MLflow's server is up")
 def test_a_version_is_registered_found_and_kept_for_when_the_server_is_gone(
     server, postgres, generated, trained, tmp_path
 ):
@@ -97,7 +96,7 @@ def finished_runs(client, experiment):
     return {run.info.run_id: len(client.get_metric_history(run.info.run_id, "auc")) for run in found}
 
 
-@pytest.mark.skipif(not FULL, reason="two minutes with MLflow's server: runs in `make test-full`")
+@pytest.mark.long("two minutes with MLflow's server")
 def test_no_run_that_was_acknowledged_is_lost_when_the_database_is_killed_under_eight_writers(
     postgres, server, monkeypatch, record_property
 ):

@@ -10,16 +10,15 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-
-
-FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
+RUN = [
+    pytest.param(path, marks=[] if path.stem.startswith("01") else [pytest.mark.long("trainings")])
+    for path in NOTEBOOKS
+]
 
 
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own, on the event loop and on paths
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(trained_world, path, monkeypatch):
-    if path.stem.startswith("03") and not FULL:
-        pytest.skip("three trainings: runs in `make test-full`")
     monkeypatch.setenv("TENURE_CONFIG", str(trained_world / "tenure.toml"))
     book = nbformat.read(path, as_version=4)
 

@@ -171,7 +171,7 @@ def test_the_service_starts_and_answers_while_nobody_listens_where_the_registry_
     assert took <= START_S
 
 
-@pytest.mark.skipif(not FULL, reason="a minute with MLflow's server: runs in `make test-full`")
+@pytest.mark.long("a minute with MLflow's server")
 def test_no_request_fails_while_mlflow_is_stopped_and_the_last_champion_comes_back_without_it(
     company, tmp_path, record_property
 ):
@@ -265,6 +265,7 @@ def test_a_token_that_asks_too_often_is_told_when_to_come_back(company, tmp_path
     assert neighbour.status_code == 200
 
 
+@pytest.mark.long("a service started for it")
 def test_a_ledger_on_postgresql_that_goes_away_is_503_and_comes_back(company, postgres, tmp_path):
     config = company.path
     config.write_text(config.read_text() + f'\n[ledger]\nurl = "{postgres.url}"\n')

@@ -49,6 +49,7 @@ async def overloaded(server):
     return peak, rounds
 
 
+@pytest.mark.long("a service started for it")
 def test_an_overload_is_refused_in_good_order_and_passes(server):
     if FULL:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -124,6 +124,7 @@ def test_a_champion_without_a_valid_certificate_is_not_served(settings, trained,
         load_champion(alone)
 
 
+@pytest.mark.long("three certificates")
 def test_a_certificate_holds_until_the_data_change(settings, versions, generated, tmp_path):
     assert verify(generated[1], settings, "1", progress=quiet).hashes["data"]
 

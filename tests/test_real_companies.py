@@ -51,7 +51,7 @@ def run(folder: Path, *command: str) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(not FULL, reason="minutes of training: runs in `make test-full`")
+@pytest.mark.long("minutes of training")
 def test_novacrm_goes_through_the_whole_loop(company_folder):
     folder = company_folder("novacrm")
 
@@ -77,7 +77,7 @@ def test_novacrm_goes_through_the_whole_loop(company_folder):
     assert any(loss["days_before"] for loss in past["losses"])
 
 
-@pytest.mark.skipif(not FULL, reason="minutes of training: runs in `make test-full`")
+@pytest.mark.long("minutes of training")
 def test_random_ravenstack_comes_out_as_no_better_than_the_prior(company_folder):
     folder = company_folder("ravenstack")
 
@@ -93,7 +93,7 @@ def test_random_ravenstack_comes_out_as_no_better_than_the_prior(company_folder)
     assert [row["mrr"] for row in listed["rows"]] == sorted((row["mrr"] for row in listed["rows"]), reverse=True)
 
 
-@pytest.mark.skipif(not FULL, reason="minutes of training: runs in `make test-full`")
+@pytest.mark.long("minutes of training")
 def test_a_web_shop_without_contracts_goes_through_the_loop_by_its_silences(company_folder):
     folder = company_folder("online_retail")
 
@@ -115,7 +115,7 @@ def test_a_web_shop_without_contracts_goes_through_the_loop_by_its_silences(comp
     assert all(row["mrr"] is None for row in listed["rows"])
 
 
-@pytest.mark.skipif(not FULL, reason="2.5 million rows of use: runs in `make test-full`")
+@pytest.mark.long("2.5 million rows of use")
 def test_a_company_with_bill_periods_is_predicted_by_the_timing_of_its_contracts(company_folder):
     folder = company_folder("fightchurn_crm5")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sys
 import time
@@ -18,11 +17,10 @@ from serving.published import published, read_list
 from tests.load import Client, closed_loop, request, statuses, unlimited, use
 from tests.servers import TENURE, free_port, running
 
-FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 WARM_UP_S, SECONDS, LEAKING_S = 60, 600, 60
 CALLERS = 4
 
-pytestmark = pytest.mark.skipif(not FULL, reason="a quarter of an hour: runs in `make test-full`")
+pytestmark = pytest.mark.long("a quarter of an hour")
 MOST_GROWTH_MIB, MOST_FDS, MOST_THREADS = 20, 5, 2
 ROW = {"account_id": "a", "features": {"tenure_days": 400}}
 FORM = "application/x-www-form-urlencoded"

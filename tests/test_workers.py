@@ -119,7 +119,7 @@ def test_killed_workers_come_back_and_are_no_longer_counted(server, secret, vict
         assert took <= back_s
 
 
-@pytest.mark.skipif(not FULL, reason="minutes of waiting: runs in `make test-full`")
+@pytest.mark.long("minutes of waiting")
 def test_a_service_whose_workers_do_not_come_back_says_so_and_ends_with_69(server, company, tmp_path):
     port, process = server
     started = time.monotonic()
