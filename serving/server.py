@@ -58,9 +58,9 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, now: dateti
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = _config(host, port, workers)
     if workers > 1:
-        counts = Path(tempfile.mkdtemp(prefix="tenure-metrics-"))
-        os.environ[COUNTS_VARIABLE] = str(counts)
-        run_workers(config, counts=counts)
+        with tempfile.TemporaryDirectory(prefix="tenure-metrics-") as counts:
+            os.environ[COUNTS_VARIABLE] = counts
+            run_workers(config, counts=Path(counts))
     else:
         _run_one(config)
 

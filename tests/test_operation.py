@@ -220,7 +220,7 @@ def test_a_stop_lets_what_has_begun_end_and_hangs_nobody(company, tmp_path):
         took = time.monotonic() - start
 
     kinds = {status for status, *_ in answers}
-    assert started[0].returncode in (0, -signal.SIGTERM)
+    assert started[0].returncode == 0
     assert took <= 10
     assert kinds <= {200, 503, "ConnectError", "RemoteProtocolError", "ReadError"}
     assert 200 in kinds
