@@ -31,7 +31,7 @@ from features.profile import (
 )
 from features.schema import Table
 from features.settings import Settings, TableSource, find_config, read_settings
-from features.sources import CLEAN, data_errors, fingerprint, raw_name
+from features.sources import CLEAN, data_errors, fingerprint, is_whole, raw_name
 from features.state import replace_file
 
 PROFILE_FILE = "profile.json"
@@ -73,7 +73,7 @@ class _Changes:
 def look(backend: ibis.BaseBackend, settings: Settings, *, now: datetime, accept: bool = False) -> Seen:
     """Measure every raw table and compare it with the last run; with `accept`, whatever is there is right.
 
-    A table whose files are those of the last run is as it was then.
+    A table whose files are those of the last run is as it was then, unless a query or a database stands between.
 
     Raises
     ------
@@ -83,8 +83,10 @@ def look(backend: ibis.BaseBackend, settings: Settings, *, now: datetime, accept
     before = {} if accept else read_profile(settings)
     tables, warnings = {}, []
     for name, source in settings.tables.items():
-        table, today, files = contract_table(name), f"{now:%Y-%m-%d}", fingerprint(settings, name)
-        if name in before and (before[name].files, before[name].mapping) == (files, mapping_of(source)):
+        table, today = contract_table(name), f"{now:%Y-%m-%d}"
+        # What a query or a database gives may change though no file of theirs does.
+        files = "" if is_whole(source) else fingerprint(settings, name)
+        if files and name in before and (before[name].files, before[name].mapping) == (files, mapping_of(source)):
             tables[name] = replace(before[name], seen=today)
             continue
         with data_errors(name):

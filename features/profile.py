@@ -68,7 +68,7 @@ class TableFacts:
     """Rows of each of the last days, by YYYY-MM-DD."""
     grade: str = "assumed"
     files: str = ""
-    """Identity of the files that the rows were read from."""
+    """Identity of the files that the rows were read from; empty where they do not say whether the rows changed."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -113,10 +113,7 @@ def signature(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(settings: Settings, name: str) -> str:
-    """Identity of the raw rows of `name`: it stays while neither a file of theirs nor the register of the erased does.
-
-    A table that is copied from a server has another one each time.
-    """
+    """Identity of the files of `name` and of the register of the erased: while it stays, so do the rows in them."""
     paths = [*files(settings, name), register_path(settings.state_dir)]
     found = [(str(path), signature(path)) for path in paths if path.is_file()]
     return hashlib.sha256(repr(found).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """Usage kept as roll-ups by month in the state directory, and brought up to date by what changed.
 
-The source comes in pieces: its files, or the one query. A piece is read again where its size, time or footer differ,
-where the mapping changed, or where an account that it names came or went; a part is written again only where its rows
-differ. So a new day costs a day, however long the history is.
+The source comes in pieces: its files, or the one query or database. A file is read again where its size, time or
+footer differ, the other where its rows do; both where the mapping changed, or where an account that they name came or
+went. A part is written again only where its rows differ. So a new day costs a day, however long the history is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ibis
 
@@ -54,7 +55,7 @@ class Usage:
 def open_usage(backend: ibis.BaseBackend, settings: Settings, *, full: bool, progress: Progress) -> Usage:
     """Bring the roll-ups up to date and open them as `clean.account_days`, `user_days` and `feature_days`."""
     folder = settings.state_dir / FOLDER
-    unread = _pieces(settings)
+    unread = _pieces(backend, settings)
     recipe = _recipe(backend, settings)
     manifest = _current(folder, recipe, full=full)
     if _stale(backend, folder, manifest, unread):
@@ -87,17 +88,23 @@ def _recipe(backend: ibis.BaseBackend, settings: Settings) -> str:
     return hashlib.sha256(repr((USAGE, ROLLUPS, mapping, source.ids, identities)).encode()).hexdigest()
 
 
-def _pieces(settings: Settings) -> list[Unread]:
+def _pieces(backend: ibis.BaseBackend, settings: Settings) -> list[Unread]:
     """The usage source as it lies there now."""
-    found = files(settings, "usage")
     source = settings.tables["usage"]
-    root = settings.path.parent
     if is_whole(source):
-        signatures = {os.path.relpath(path, root): signature(path) for path in found}
-        return [Unread(name=source.shown, raw=raw_name("usage", source), signature=signatures)]
+        rows = raw_name("usage", source)
+        return [Unread(name=source.shown, raw=rows, signature=_content(backend, rows))]
     return [
-        Unread(name=os.path.relpath(path, root), raw=reader("usage", path), signature=signature(path)) for path in found
+        Unread(name=os.path.relpath(path, settings.path.parent), raw=reader("usage", path), signature=signature(path))
+        for path in files(settings, "usage")
     ]
+
+
+def _content(backend: ibis.BaseBackend, rows: str) -> dict[str, Any]:
+    """What tells whether the rows of a query or a database are still the same: their files may stand still."""
+    query = f"select count(*), sum(hash(raw)::hugeint)::varchar from {rows} as raw"
+    ((count, content),) = backend.raw_sql(query).fetchall()
+    return {"rows": count, "content": content}
 
 
 def _stale(backend: ibis.BaseBackend, folder: Path, manifest: Manifest, unread: list[Unread]) -> bool:

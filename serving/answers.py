@@ -179,6 +179,8 @@ def _scored(model: ChurnModel, matrix: Floats, *, with_reasons: bool) -> list[di
     if not len(matrix):
         return []
     _, chances = model.scores(matrix)
+    if not np.isfinite(chances).all():
+        raise ValueError("A probability must be a number; the model gave none.")
     told: Sequence[Why | None] = [None] * len(matrix)
     if with_reasons:
         told = reasons(model, pd.DataFrame(matrix, columns=list(model.features)))

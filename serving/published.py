@@ -60,7 +60,10 @@ def head_and_rows(folder: Path, *having: str) -> tuple[dict[str, Any], Iterator[
     Lines that lack a text of `having` are skipped unread: a list is published with a row a line.
     """
     content = verified(folder, "list.json")
-    head, _, rest = content.partition(b'\n"rows": [\n')
+    head, found, rest = content.partition(b'\n"rows": [\n')
+    if not found:  # Of an older version, which wrote otherwise.
+        whole = dict(orjson.loads(content))
+        return whole, iter(whole.pop("rows"))
     rows = rest.partition(b"\n],\n")[0].split(b"\n")
     wanted = [text.encode() for text in having]
     chosen = (orjson.loads(row.rstrip(b",")) for row in rows if row and all(text in row for text in wanted))

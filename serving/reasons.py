@@ -180,12 +180,12 @@ _PATTERNS: Mapping[str, Callable[[float], str]] = {
 """How a value of a unit is written; the label says the unit of all others, which are whole numbers."""
 
 
-@lru_cache(maxsize=100_000)  # Most values are small whole numbers, and each is asked for twice.
+@lru_cache(maxsize=10_000)  # Most values are small whole numbers, and each is asked for twice.
 def shown(value: float | None, unit: str) -> str:
     """A value as a person writes it."""
     if value is None:
         return "not known"
-    text = _PATTERNS.get(unit, "{:,.0f}".format)(value)
+    text = _PATTERNS.get(unit, "{:,.0f}".format)(value + 0.0)  # Minus zero is zero.
     if not any(digit in text for digit in "123456789"):
         text = text.removeprefix("-")  # Nothing is below zero by less than is shown.
     return text.replace("%", " %").replace("-", "−")

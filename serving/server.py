@@ -30,11 +30,12 @@ from serving.workers import run_workers
 
 def app() -> ASGIApp:
     """The guarded service of one worker."""
-    # All that was imported stays: the collector would stop every request to look through it again and again.
+    typed = Readiness(OneErrorShape(service.to_asgi()), not_ready)
+    # All that was made so far stays: the collector would stop every request to look through it again and again.
     gc.collect()
     gc.freeze()
     # What BentoML puts around the service to trace its requests costs more than the model: a few rows do not go there.
-    return guarded(FewRows(Readiness(OneErrorShape(service.to_asgi()), not_ready), answer=score_rows))
+    return guarded(FewRows(typed, answer=score_rows))
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, now: datetime) -> None:

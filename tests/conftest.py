@@ -288,7 +288,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept, left = [], []
     are_named = any("::" in str(name) for name in config.args)
     for item in items:
-        if long := item.get_closest_marker("long"):
+        if (long := item.get_closest_marker("long")) and not are_named:
             item.add_marker(pytest.mark.skip(reason=f"{long.args[0]}: runs in `make test-full`"))
             kept.append(item)
             continue

@@ -50,6 +50,16 @@ def test_a_list_is_cut_alike_while_it_is_read(rows, listed, top, place):
     assert found["heading"] == '"rows": ['
 
 
+def test_a_list_that_an_older_version_wrote_is_read_whole(tmp_path):
+    settings = published_list(tmp_path, [("first", "c1"), ("second", "c2")], listed=1)
+    place = tmp_path / "lists" / DAY
+    whole = json.loads(next(place.glob("*/list.json")).read_text())
+    point_to(place, write_run(place, {"list.json": json.dumps(whole, indent=1).encode()}))
+
+    assert [row["name"] for row in chosen(settings, as_of=None, csm=None, top=None)["rows"]] == ["first"]
+    assert [row["name"] for row in chosen(settings, as_of=None, csm="c2", top=5)["rows"]] == ["second"]
+
+
 def test_an_owner_of_accounts_beyond_the_capacity_has_an_empty_list(tmp_path):
     settings = published_list(tmp_path, [("first", "c1"), ("second", "c2")], listed=1)
 

@@ -111,3 +111,13 @@ def test_every_unit_tells_its_number(unit, value):
 @pytest.mark.parametrize("unit", ["share", "points", "log ratio"])
 def test_nothing_is_told_as_minus_zero(unit):
     assert not shown(-0.001, unit).startswith("−0")
+
+
+@pytest.mark.parametrize("unit", ["points", "sd", "log ratio", "share"])
+def test_zero_and_minus_zero_read_alike_whichever_is_asked_first(unit):
+    texts = []
+    for values in ((0.0, -0.0), (-0.0, 0.0)):
+        shown.cache_clear()
+        texts += [shown(value, unit) for value in values]
+
+    assert len(set(texts)) == 1

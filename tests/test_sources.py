@@ -9,7 +9,7 @@ import sys
 import duckdb
 import pytest
 
-from features.errors import ConfigurationError, DataError, DependencyDown, MissingSource
+from features.errors import ConfigurationError, DataError, DependencyDown, MissingSource, RowCountAnomaly
 from features.settings import read_settings
 from features.sources import files
 
@@ -175,3 +175,38 @@ def test_a_query_depends_on_every_file_that_it_may_read(warehouse):
 
     names = ["accounts.csv", "contracts.csv", "warehouse.duckdb"]
     assert sorted(os.path.basename(file) for file in files(settings, "tickets")) == names
+
+
+def in_a_database(company, rows):
+    """Usage as the view of a DuckDB file over a Parquet file, which changes without the database."""
+    outside = company.folder / "events.parquet"
+    with duckdb.connect() as engine:
+        engine.execute(
+            f"copy (select 'a1' as account_id, timestamp '2025-05-01' + to_hours(i::int) as event_at, i as quantity "
+            f"from range({rows}) as t(i)) to '{outside}'"
+        )
+    if not (company.folder / "use.duckdb").exists():
+        with duckdb.connect(str(company.folder / "use.duckdb")) as file:
+            file.execute(f"create view events as from read_parquet('{outside}')")
+    company.map("usage", 'path = "use.duckdb"\ntable = "events"')
+
+
+def test_rows_behind_a_view_are_read_again_though_the_database_stands_still(sound):
+    in_a_database(sound, rows=48)
+    before = sound.open()["account_days"].events.sum().execute()
+    database = (sound.folder / "use.duckdb").read_bytes()
+
+    in_a_database(sound, rows=47)
+    after = sound.open()["account_days"].events.sum().execute()
+
+    assert (sound.folder / "use.duckdb").read_bytes() == database
+    assert (before, after) == (48, 47)
+
+
+def test_a_view_that_is_cut_to_half_stops_the_run_though_the_database_stands_still(sound):
+    in_a_database(sound, rows=48)
+    sound.open()
+    in_a_database(sound, rows=20)
+
+    with pytest.raises(RowCountAnomaly, match="usage"):
+        sound.open()
