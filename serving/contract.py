@@ -83,10 +83,11 @@ _POSTS: dict[str, tuple[str, type[BaseModel]]] = {
     "/v1/score": ("Score rows of features", ScoreRequest),
     "/v1/score_accounts": ("Score accounts that tenure knows", AccountsRequest),
 }
+_BAND = "(low|medium|high|critical)"
 _VIEW: dict[str, dict[str, Any]] = {
     "sort": {"type": "string", "enum": list(SORTS)},
     "order": {"type": "string", "enum": ["asc", "desc"]},
-    "band": {"type": "string", "enum": ["low", "medium", "high", "critical"]},
+    "band": {"type": "string", "pattern": f"^({_BAND}(,{_BAND})*)?$"},
     "csm": {"type": "string"},
     "q": {"type": "string"},
     "listed": {"type": "string", "enum": ["true", "false"]},
