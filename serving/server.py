@@ -24,7 +24,7 @@ from serving.champion import load_champion
 from serving.few_rows import FewRows
 from serving.observing import COUNTS_VARIABLE
 from serving.problems import OneErrorShape, Readiness
-from serving.service import CONFIG_VARIABLE, guarded, not_ready, score_rows, service
+from serving.service import CONFIG_VARIABLE, answers, guarded, not_ready, score_rows, service
 from serving.workers import run_workers
 
 
@@ -53,8 +53,11 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, now: dateti
             "Somebody must hold a token before tenure serves; found none. "
             f"Make one: tenure token create --role admin --config {settings.path}"
         )
-    load_champion(settings)
     os.environ[CONFIG_VARIABLE] = str(settings.path)
+    if workers > 1:
+        load_champion(settings)
+    else:
+        answers()  # Kept for the one worker, which is this process.
     # Stopping is what a stop asks for: uvicorn hands the signal on when all have their answers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = _config(host, port, workers)
