@@ -113,8 +113,8 @@ def signature(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(settings: Settings, name: str) -> str:
-    """Identity of the files of `name` and of the register of the erased: while it stays, so do the rows in them."""
-    paths = [*files(settings, name), register_path(settings.state_dir)]
+    """Identity of the files behind the raw view of `name` and of the register of the erased: with it the rows stay."""
+    paths = [*_looked_at(settings, name, files(settings, name)), register_path(settings.state_dir)]
     found = [(str(path), signature(path)) for path in paths if path.is_file()]
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
@@ -167,17 +167,19 @@ def _rows(name: str, source: TableSource, settings: Settings, opened: Mapping[st
         return _parquet(copied_files(name, settings.state_dir))
     if source.path is None:
         return None
-    found = _found(name, settings.resolve(source.path), source.path)
-    queries = (item.is_computed for item in {**settings.sources, **settings.tables}.values())
-    if name == "usage" and not any(queries):
-        # Usage is read file by file. No query needs it whole, and its newest file tells its columns.
-        found = found[-1:]
+    found = _looked_at(settings, name, _found(name, settings.resolve(source.path), source.path))
     suffixes = {path.suffix.lower() for path in found}
     if suffixes <= {*_CSV}:
         return _csv(name, found)
     if suffixes == {".parquet"}:
         return _parquet(found)
     raise _unknown_kind(name, found[0])
+
+
+def _looked_at(settings: Settings, name: str, found: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files behind the raw view: of usage, which is read file by file, the newest unless a query needs it whole."""
+    queries = (item.is_computed for item in {**settings.sources, **settings.tables}.values())
+    return found[-1:] if name == "usage" and not any(queries) else found
 
 
 def _unknown_kind(name: str, path: Path) -> ConfigurationError:
