@@ -253,9 +253,11 @@ def _failed(account: str, fault: RowFault) -> dict[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    # By type and not by class: a boolean is an integer, and this is asked of every value that is scored.
-    kind = type(value)
-    return (kind is float and isfinite(value)) or (kind is int and abs(value) <= float_info.max)  # type: ignore[arg-type]
+    if isinstance(value, bool):  # A boolean is an integer.
+        return False
+    if isinstance(value, float):
+        return isfinite(value)
+    return isinstance(value, int) and abs(value) <= float_info.max
 
 
 def _shown(value: object) -> str:

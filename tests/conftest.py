@@ -5,19 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from click.testing import CliRunner
 from xdist.scheduler import LoadFileScheduling
@@ -27,7 +22,7 @@ from features.model_settings import LeakageSettings
 from features.settings import Settings, read_settings
 from features.tables import Tables, open_tables
 from features.world import write_world
-from tests.servers import descendants
+from tests.servers import Postgres, postgres_programs
 from training.train import Trained, prepare, train
 
 NOW = datetime(2025, 6, 1)
@@ -123,6 +118,12 @@ def _train_world(folder: Path) -> None:
         (folder / "score.json").write_text(_run("score", "--as-of=2025-05-01", "--json", config))
 
 
+@pytest.fixture(scope="module")
+def project(trained_world: Path) -> tenure.Project:
+    """The trained company, opened for one file of tests."""
+    return tenure.open(trained_world / "tenure.toml")
+
+
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Tables]:
     """A generated company of 400 accounts and 18 months, to be judged at one instant."""
@@ -157,71 +158,10 @@ def new_company(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Compan
     return lambda: Company(tmp_path_factory.mktemp("company"))
 
 
-class Postgres:
-    """A PostgreSQL server of its own, on a free port of this machine, with a password."""
-
-    user, password = "tenure", "s3cret-word"
-
-    def __init__(self, folder: Path, programs: Path) -> None:
-        self.folder, self.programs = folder, programs
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://{self.user}:{self.password}@127.0.0.1:{self.port}/postgres"
-
-    def create(self) -> None:
-        word = self.folder / "word"
-        word.write_text(self.password)
-        self._run("initdb", "-D", "data", "-U", self.user, f"--pwfile={word}", "-A", "scram-sha-256", "-E", "UTF8",
-                  "--locale=C", "--no-sync")  # fmt: skip
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-        self._run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
-
-    def stop(self) -> None:
-        """As a machine does that loses its power: nobody is asked, no connection is closed in order."""
-        self._run("pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
-
-    def kill(self) -> None:
-        """Every process of the server at once, as the kernel does that is out of memory."""
-        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        for process in [first, *descendants(first)]:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-
-    def is_running(self) -> bool:
-        ask = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        return subprocess.run(ask, check=False).returncode == 0
-
-    def execute(self, statement: str) -> None:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement)
-
-    def _run(self, program: str, *arguments: str) -> None:
-        # The server refuses to run as root.
-        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        command = [*as_user, str(self.programs / program), *arguments]
-        # What the server inherits it keeps open: a pipe would never end.
-        with (self.folder / "said").open("w+") as said:
-            done = subprocess.run(command, cwd=self.folder, stdout=said, stderr=said, check=False)
-            said.seek(0)
-            assert done.returncode == 0, said.read()
-
-
-def _postgres_programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    on_path = shutil.which("initdb")
-    return found[-1].parent if found else (None if on_path is None else Path(on_path).resolve().parent)
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A real server for the whole session."""
-    programs = _postgres_programs()
+    programs = postgres_programs()
     if programs is None:
         assert os.environ.get("CI") != "true", "PostgreSQL must be installed where CI=true; found no initdb."
         pytest.skip("PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or on the path")

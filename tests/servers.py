@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psycopg
 
 TENURE, BENTOML, MLFLOW = (Path(sys.executable).with_name(name) for name in ("tenure", "bentoml", "mlflow"))
 
@@ -90,3 +92,65 @@ def wait_until_healthy(server, port, log, seconds=180):
                 return
         time.sleep(0.5)
     raise AssertionError(f"no answer within {seconds} seconds: {log.read_text()[-3000:]}")
+
+
+class Postgres:
+    """A PostgreSQL server of its own, on a free port of this machine, with a password."""
+
+    user, password = "tenure", "s3cret-word"
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder, self.programs = folder, programs
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{self.user}:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def create(self) -> None:
+        word = self.folder / "word"
+        word.write_text(self.password)
+        self._run("initdb", "-D", "data", "-U", self.user, f"--pwfile={word}", "-A", "scram-sha-256", "-E", "UTF8",
+                  "--locale=C", "--no-sync")  # fmt: skip
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        self._run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """As a machine does that loses its power: nobody is asked, no connection is closed in order."""
+        self._run("pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
+
+    def kill(self) -> None:
+        """Every process of the server at once, as the kernel does that is out of memory."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        for process in [first, *descendants(first)]:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def is_running(self) -> bool:
+        ask = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ask, check=False).returncode == 0
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # The server refuses to run as root.
+        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        command = [*as_user, str(self.programs / program), *arguments]
+        # What the server inherits it keeps open: a pipe would never end.
+        with (self.folder / "said").open("w+") as said:
+            done = subprocess.run(command, cwd=self.folder, stdout=said, stderr=said, check=False)
+            said.seek(0)
+            assert done.returncode == 0, said.read()
+
+
+def postgres_programs() -> Path | None:
+    """Where PostgreSQL's programs lie, the newest first; None where it is not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else (None if on_path is None else Path(on_path).resolve().parent)

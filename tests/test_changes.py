@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import tenure
 from serving.changes import STAYS_ABOVE, Before, kind_of, settled_band
 from serving.publication import list_before, publish
 from serving.scoring import features_at, people_at
@@ -20,11 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option
 
 THEN, NOW = datetime(2025, 4, 1), datetime(2025, 5, 1)
 ORDER = ["critical", "high", "medium"]
-
-
-@pytest.fixture(scope="module")
-def project(trained_world):
-    return tenure.open(trained_world / "tenure.toml")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import tenure
 from features.errors import StaleData, TenureError
 from serving.risklist import NO_SIGNAL_HEADING
 from serving.scoring import features_at, people_at, score
@@ -18,11 +17,6 @@ from tests.made_lists import AS_OF, TODAY, listed, speaking_champion
 
 # ibis 12 still asks pandas 3 for an option that pandas 4 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
-
-
-@pytest.fixture(scope="module")
-def project(trained_world):
-    return tenure.open(trained_world / "tenure.toml")
 
 
 @pytest.fixture(scope="module")

@@ -37,11 +37,6 @@ KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "full" else 8
 
 
 @pytest.fixture(scope="module")
-def project(trained_world):
-    return tenure.open(trained_world / "tenure.toml")
-
-
-@pytest.fixture(scope="module")
 def features(project):
     return features_at(project.tables, project.settings, AS_OF)
 

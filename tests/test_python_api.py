@@ -8,13 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import tenure
-
-
-@pytest.fixture(scope="module")
-def project(trained_world):
-    return tenure.open(trained_world / "tenure.toml")
-
 
 @pytest.fixture(scope="module")
 def march(project):

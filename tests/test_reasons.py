@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import tenure
 from features.catalogue import FEATURES, feature
 from serving.reasons import MIN_SHARE, reasons, shown
 from serving.scoring import features_at, people_at, score
@@ -17,11 +16,6 @@ from tests.made_lists import AS_OF, listed, speaking_champion
 
 # ibis 12 still asks pandas 3 for an option that pandas 4 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
-
-
-@pytest.fixture(scope="module")
-def project(trained_world):
-    return tenure.open(trained_world / "tenure.toml")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,27 +83,26 @@ def benchmark(folder: Path) -> bool:
             for _ in range(ROUNDS)
         ]
 
-    def median(of: Callable[[dict[tuple[str, int], tuple[float, float]]], float]) -> float:
-        return float(np.median([of(each) for each in rounds]))
-
     rows_told = []
-    for place in rounds[0]:
-        said = f"{place[0]}, {place[1]} connections"
+    for name, connections in rounds[0]:
+        found = [each[name, connections] for each in rounds]
+        said = f"{name}, {connections} connections"
         rows_told += [
-            figure(said, median(lambda each: each[place][0]), "1/s"),  # noqa: B023
-            figure(f"{said}, 99th percentile", 1000 * median(lambda each: each[place][1]), "ms"),  # noqa: B023
+            figure(said, float(np.median([rate for rate, _ in found])), "1/s"),
+            figure(f"{said}, 99th percentile", 1000 * float(np.median([slowest for _, slowest in found])), "ms"),
         ]
-    rate = median(lambda each: each["tenure", 16][0] / each["bare", 16][0])
-    slowest = median(lambda each: each["tenure", 16][1] / each["bare", 16][1])
     rows_told += [
-        at_least("tenure / bare at 16 connections", rate, 0.6),
-        *(
-            at_least(f"tenure / {name} at 16", median(lambda each: each["tenure", 16][0] / each[name, 16][0]), 4.0)  # noqa: B023
-            for name in ("mlflow models serve", "BentoML's quick start")
-        ),
-        at_most("99th percentile, tenure / bare at 16", slowest, 2.0),
+        at_least("tenure / bare at 16 connections", _beside(rounds, "bare", 0), 0.6),
+        at_least("tenure / mlflow models serve at 16", _beside(rounds, "mlflow models serve", 0), 4.0),
+        at_least("tenure / BentoML's quick start at 16", _beside(rounds, "BentoML's quick start", 0), 4.0),
+        at_most("99th percentile, tenure / bare at 16", _beside(rounds, "bare", 1), 2.0),
     ]
     return report("online", rows_told)
+
+
+def _beside(rounds: list[dict[tuple[str, int], tuple[float, float]]], peer: str, place: int) -> float:
+    """Median over the rounds of tenure's figure as a multiple of a peer's: of the rate (0) or the slowest (1)."""
+    return float(np.median([each["tenure", 16][place] / each[peer, 16][place] for each in rounds]))
 
 
 # MLflow starts uvicorn by its name alone.
