@@ -20,10 +20,10 @@ demo: setup ## The whole loop on a generated company, in ./demo
 	$(BIN)/tenure demo demo
 
 test: setup ## All tests, with reduced counts
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-full: setup ## All tests, with full counts
-	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadfile
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -206,12 +206,22 @@ TOGETHER = dict.fromkeys(
 """Files that share a costly fixture run in one process; every other file for itself."""
 
 
+FIRST = (
+    "generated", "test_spark", "test_workers", "test_operation", "test_service", "test_slow_clients", "test_overload",
+    "test_books", "test_erasure", "test_notebooks",
+)  # fmt: skip
+"""Groups of long tests in the order in which they begin: one of them at the end would run alone."""
+
+
 class FilesTogether(LoadFileScheduling):
     """xdist's scheduling by file, with the files of `TOGETHER` as one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        stem = Path(nodeid.split("::", 1)[0]).stem
-        return TOGETHER.get(stem, stem)
+        return _group(Path(nodeid.split("::", 1)[0]))
+
+
+def _group(path: Path) -> str:
+    return TOGETHER.get(path.stem, path.stem)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -221,7 +231,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the long tests, and of the long files keep every fourth of the others, always the same ones."""
+    """Begin with `FIRST`; skip the long tests, and of the long files keep every fourth of the others."""
+    places = {group: place for place, group in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(_group(item.path), len(FIRST)))
     if os.environ.get("HYPOTHESIS_PROFILE") == "full":
         return
     seen: dict[str, int] = {}
