@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import ibis
@@ -27,9 +27,6 @@ from features.errors import CannotWrite, ConfigurationError, DataError
 from features.settings import Settings
 from features.sources import CLEAN, data_errors
 from features.windows import TIMESTAMP, beside
-
-if TYPE_CHECKING:
-    from features.tables import Tables
 
 KINDS = ("did_not_churn", "churned", "merged", "renamed")
 SUCCEEDED = ("merged", "renamed")
@@ -195,7 +192,7 @@ def _ends_with_newline(file: Any) -> bool:
 # Applying
 
 
-def corrected(losses: ir.Table, tables: Tables) -> ir.Table:
+def corrected(losses: ir.Table, corrections: ir.Table) -> ir.Table:
     """`losses` with those added by hand, and `refuted_at`: when a loss was found to be none; null where it holds.
 
     A loss that was refuted and, the correction undone, holds again has two rows, each with the time it was known in.
@@ -204,8 +201,7 @@ def corrected(losses: ir.Table, tables: Tables) -> ir.Table:
     ----------
     losses : table of account_id, decided_at, known_at, lost_at and voluntary
     """
-    listed = tables["corrections"]
-    by_hand = listed.filter(listed.kind == "churned")
+    by_hand = corrections.filter(corrections.kind == "churned")
     by_hand = by_hand.select(
         "account_id",
         decided_at=by_hand.event_at,
@@ -216,7 +212,7 @@ def corrected(losses: ir.Table, tables: Tables) -> ir.Table:
         is_by_hand=True,
     )
     told = losses.mutate(undone_at=ibis.null(TIMESTAMP), is_by_hand=False).select(by_hand.columns)
-    found = _refuted(told.union(by_hand), listed.filter(listed.kind != "churned"))
+    found = _refuted(told.union(by_hand), corrections.filter(corrections.kind != "churned"))
     first = found.mutate(refuted_at=ibis.least(found.denied_at, found.undone_at))
     again = found.filter(found.denied_at.notnull() & found.restored_at.notnull() & found.undone_at.isnull())
     again = again.mutate(known_at=ibis.greatest(again.known_at, again.restored_at), refuted_at=ibis.null(TIMESTAMP))
@@ -241,7 +237,7 @@ def _refuted(losses: ir.Table, denials: ir.Table) -> ir.Table:
     return joined.drop("account_id_right", "decided_at_right", "is_by_hand_right")
 
 
-def closed_by_hand(rows: ir.Table, tables: Tables) -> ir.Table:
+def closed_by_hand(rows: ir.Table, corrections: ir.Table) -> ir.Table:
     """`rows` with the phase `lost` where a correction, known then, says that the account had left.
 
     Parameters
@@ -249,8 +245,8 @@ def closed_by_hand(rows: ir.Table, tables: Tables) -> ir.Table:
     rows : table of account_id, as_of, phase and `resumed_at`
         The latest sign of a customer known then; one after the loss says that the account came back.
     """
-    listed = tables["corrections"]
-    pairs = rows.select("account_id", "as_of", "resumed_at").join(listed.filter(listed.kind == "churned"), "account_id")
+    churned = corrections.filter(corrections.kind == "churned")
+    pairs = rows.select("account_id", "as_of", "resumed_at").join(churned, "account_id")
     in_force = (pairs.known_at <= pairs.as_of) & (pairs.undone_at.isnull() | (pairs.undone_at > pairs.as_of))
     has_left = (pairs.event_at < pairs.as_of) & (pairs.resumed_at.isnull() | (pairs.resumed_at <= pairs.event_at))
     left = pairs.filter(in_force & has_left).select("account_id", "as_of").distinct().mutate(has_left=True)

@@ -39,7 +39,7 @@ def decisions(tables: Tables, label: LabelSettings, *, until: datetime | None = 
     table of account_id, `decided_at` (D), `known_at` (never before D), `lost_at` (the end, if known), `voluntary`
     (1, 0, null) and `refuted_at` (when the loss was found to be none; null where it still is one)
     """
-    return corrected(_told_losses(tables, label, until=until), tables)
+    return corrected(_told_losses(tables, label, until=until), tables["corrections"])
 
 
 def _told_losses(tables: Tables, label: LabelSettings, *, until: datetime | None = None) -> ir.Table:

@@ -104,7 +104,7 @@ def phases_at(tables: Tables, instants: ir.Table, label: LabelSettings) -> ir.Ta
         rows = beside(silent_phases(tables, instants, label), mrr)
     else:
         rows = bought
-    return closed_by_hand(rows, tables).select("account_id", "as_of", "phase", "mrr")
+    return closed_by_hand(rows, tables["corrections"]).select("account_id", "as_of", "phase", "mrr")
 
 
 def account_phases(tables: Tables, instants: ir.Table, *, grace_days: int) -> ir.Table:
