@@ -106,8 +106,15 @@ class Project(TrainingProject, ScoringProject):
 
 def open(config: str | Path | None = None) -> Project:  # named for its users: tenure.open("tenure.toml")
     """The company whose `tenure.toml` is `config`, by default the nearest one upwards from here."""
+    _keep_quiet()
     path = find_config(Path.cwd()) if config is None else Path(config)
     return Project(read_settings(path), now_utc())
+
+
+def _keep_quiet() -> None:
+    """Nothing leaves this machine unless its user says so; and MLflow's own progress lines would hide ours."""
+    for name, value in {"BENTOML_DO_NOT_TRACK": "True", "MLFLOW_LOGGING_LEVEL": "WARNING"}.items():
+        os.environ.setdefault(name, value)
 
 
 # Commands open their project by the context's object: they stand below and do not know `open`.
@@ -118,9 +125,7 @@ def main() -> None:
 
     Begin with `tenure demo`, or with `tenure check` beside your own tenure.toml.
     """
-    # Nothing leaves this machine unless its user says so; and MLflow's own progress lines would hide ours.
-    for name, value in {"BENTOML_DO_NOT_TRACK": "True", "MLFLOW_LOGGING_LEVEL": "WARNING"}.items():
-        os.environ.setdefault(name, value)
+    _keep_quiet()
 
 
 @command("demo")

@@ -5,6 +5,7 @@ The commands stand in `commands.py` of each package and are put together in `ten
 
 from __future__ import annotations
 
+import builtins
 import functools
 import json
 import sys
@@ -145,8 +146,8 @@ def write(out: Path, content: bytes) -> None:
 
 
 def say(message: str) -> None:
-    """A progress line on standard error."""
-    click.echo(message, err=True)
+    """A progress line on standard error; in a notebook, which shows that in red, among what the cell prints."""
+    click.echo(message, err=not hasattr(builtins, "__IPYTHON__"))
 
 
 def say_over(message: str) -> None:

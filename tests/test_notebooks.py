@@ -27,6 +27,7 @@ def test_a_notebook_runs_from_top_to_bottom(trained_world, path, monkeypatch):
     outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert any("image/png" in output.get("data", {}) for output in outputs) or "02" in path.stem
+    assert any("text/markdown" in output.get("data", {}) for output in outputs) or "03" not in path.stem
     if rendered := os.environ.get("TENURE_RENDERED"):
         nbformat.write(book, Path(rendered) / path.name)
 

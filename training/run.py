@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ class TrainingRun:
             f"Version {version} is the {alias}." if version else "Logged, not registered: an artefact holds no code.",
         ]
         return "\n".join(lines)
+
+    def _repr_markdown_(self) -> str:
+        """How a notebook shows it."""
+        return _markdown(self.text())
 
 
 def train_and_register(
@@ -128,6 +133,10 @@ class Judged:
             [_heading(self.evaluation), *figures_table(self.evaluation), *told_views(self.evaluation.views)]
         )
 
+    def _repr_markdown_(self) -> str:
+        """How a notebook shows it."""
+        return _markdown(self.text())
+
 
 def evaluated(tables: Tables, settings: Settings, version: str, *, now: datetime, progress: Progress) -> Judged:
     """Fit the recipe of `version` at every fold that the data of today allow, and judge it there."""
@@ -139,8 +148,13 @@ def evaluated(tables: Tables, settings: Settings, version: str, *, now: datetime
 
 
 def _heading(evaluation: Evaluation) -> str:
-    first, last = evaluation.instants[0], evaluation.instants[-1]
-    return (
-        f"Judged at {len(evaluation.instants)} later instants, {first:%Y-%m-%d} to {last:%Y-%m-%d}, each time knowing "
-        "only what was known then; 95 % intervals over accounts:"
-    )
+    first, last, number = evaluation.instants[0], evaluation.instants[-1], len(evaluation.instants)
+    several = f"{number} instants, {first:%Y-%m-%d} to {last:%Y-%m-%d}, each time"
+    places = f"{first:%Y-%m-%d}," if number == 1 else several
+    return f"Judged later in time, at {places} knowing only what was known then; 95 % intervals over accounts:"
+
+
+def _markdown(text: str) -> str:
+    """Text whose lines with bars are a table, the others each a paragraph."""
+    parts = groupby(text.splitlines(), key=lambda line: line.startswith("|"))
+    return "\n\n".join(("\n" if is_table else "\n\n").join(lines) for is_table, lines in parts)
