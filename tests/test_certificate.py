@@ -113,6 +113,7 @@ def test_where_all_times_are_recorded_the_features_are_leak_proof(whole):
     assert found.verdict == "leak-proof"
 
 
+@pytest.mark.long("a certificate of its own")
 def test_where_times_are_assumed_the_certificate_claims_no_more_than_it_showed(open_company):
     settings, tables = open_company(["accounts", "contracts", "tickets"], without=["known_at"])
 

@@ -6,15 +6,14 @@ import json
 import shutil
 
 import pytest
-from click.testing import CliRunner
 
-import tenure
 from features.settings import read_settings
 from serving.day_one import HEADING, RULES
 from serving.exports import exported
 from serving.ledger import open_ledger
 from serving.ledger.lists import View, list_head, list_rows
 from serving.published import published, read_list
+from tests.commands import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 
@@ -25,10 +24,6 @@ def company(trained_world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("day-one") / "world"
     shutil.copytree(trained_world, folder, ignore=shutil.ignore_patterns(".tenure"))
     return folder / "tenure.toml"
-
-
-def run(company, *arguments):
-    return CliRunner().invoke(tenure.main, [*arguments, f"--config={company}"])
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +71,7 @@ def test_it_reads_back_exports_and_explains_like_any_list(company, made):
     assert run(company, "list").exit_code == 0
 
 
+@pytest.mark.long("a training")
 def test_the_first_model_takes_over_without_calling_anything_a_fall(company, made, trained_world):
     earlier = run(company, "score", "--as-of=2025-04-20")
     shutil.copytree(trained_world / ".tenure" / "models", company.parent / ".tenure" / "models")

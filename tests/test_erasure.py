@@ -13,9 +13,7 @@ from datetime import datetime
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-import tenure
 from features.corrections import append_line
 from features.erased import read_register
 from features.history import snapshot
@@ -26,6 +24,7 @@ from serving.ledger import audit_lines, open_ledger
 from serving.ledger.lists import View, list_head, list_rows, other_rows
 from serving.published import published, read_list, verified
 from serving.scoring import features_at
+from tests.commands import done, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 
@@ -33,16 +32,6 @@ AS_OF = datetime(2025, 5, 1)
 FIRST, DAY, LATER = "2025-04-15", "2025-05-01", "2025-05-02"
 ACCOUNT = "Canary GmbH & Co"
 CONTACT = "canary.person@example.com"
-
-
-def run(company, *arguments):
-    return CliRunner().invoke(tenure.main, [*arguments, f"--config={company}"])
-
-
-def done(company, *arguments):
-    found = run(company, *arguments)
-    assert found.exit_code == 0, (found.stderr, found.exception)
-    return found.stdout
 
 
 def said_in(state):

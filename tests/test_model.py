@@ -316,6 +316,7 @@ def test_no_path_host_run_or_clock_is_inside(artefact, generated):
         assert re.findall(rb"\b[0-9a-f]{32}\b|\b\d\d:\d\d:\d\d\b", content) == []
 
 
+@pytest.mark.long("three trainings")
 def test_the_same_data_and_seed_give_the_same_artefact_and_another_seed_another(generated, trained, tmp_path):
     settings, tables = generated
     ready = prepare(tables, settings, now=YEAR_END, progress=lambda line: None)

@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
-import tenure
 from features.errors import DataError
 from features.settings import read_settings
 from serving.nightly import NotRun, history, require_recent, run_night
 from serving.published import published, published_days
+from tests.commands import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 
@@ -26,10 +25,6 @@ def company(trained_world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("nightly") / "world"
     shutil.copytree(trained_world, folder)
     return folder / "tenure.toml"
-
-
-def run(company, *arguments):
-    return CliRunner().invoke(tenure.main, [*arguments, f"--config={company}"])
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +80,7 @@ def test_a_night_that_did_not_happen_is_noticed(company, night):
     assert run(company, "runs", "--within=0").exit_code == 69
 
 
+@pytest.mark.long("four lists")
 def test_a_past_list_is_made_again_to_the_last_byte(company, night):
     for day in ("2025-04-15", "2025-05-01"):
         done = run(company, "replay", f"--as-of={day}")
