@@ -9,10 +9,14 @@ from __future__ import annotations
 from asyncio import TimerHandle, Transport
 from urllib.parse import quote
 
+import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serving.guard import problem
+from serving.line import LINE
+from serving.load_shedding import path_of_whole_score, turned_away
+from serving.observing import REQUESTS
+from serving.reply import problem
 
 HEADERS_S = 5.0
 """Seconds in which the headers of a request must be complete, counted from the connection or from their first byte."""
@@ -37,6 +41,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in some bytes: the deadline stands from the first byte of a request to the end of its headers."""
+        if self._is_between_requests() and LINE.is_nearly_full and self._turns_away(data):
+            return
         super().data_received(data)
         if self._is_between_requests():
             self._await_headers()
@@ -55,6 +61,20 @@ class Connection(H11Protocol):
         self._headers_came()
         if self._taking_due is not None:
             self._taking_due.cancel()
+
+    def _turns_away(self, data: bytes) -> bool:
+        """Answer a request for scores in place of the app; whether it was one, and nothing before or after it."""
+        is_all = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        path = path_of_whole_score(data) if is_all else None
+        if path is None:
+            return False
+        LINE.turn_away()
+        REQUESTS.labels(path, "POST", 429).inc()
+        self.transport.write(turned_away(path))
+        self._unset_keepalive_if_required()
+        self._headers_came()
+        self._await_headers()
+        return True
 
     def _is_between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -3,7 +3,7 @@
 Plain ASGI that stands outermost, so that what it refuses costs neither memory nor a metric label.
 Standing inside another guard, it lets pass what that one has admitted. The order of its checks: path
 and method (404, 405), token (401), role (403), rate (429), content type (415), length (400, 413), body (413, 408),
-place (429). What became of each request is told to `observe`, by its route and never by what was asked for.
+place (429), time (504). What became of each request is told to `observe`, by its route and never by what was asked for.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from http import HTTPStatus
 from math import ceil
-from urllib.parse import quote
 
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import ConfigurationError, DependencyDown
+from serving import deadline
 from serving.access import Token
+from serving.deadline import TooLate
 from serving.incoming import (
     FORM_TYPE,
     JSON_TYPE,
@@ -38,6 +37,7 @@ from serving.incoming import (
     state_of,
 )
 from serving.line import Line
+from serving.reply import Reply, refuse
 
 _log = logging.getLogger(__name__)
 
@@ -50,22 +50,6 @@ MAX_FORM = 16 * 2**10
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # One segment of a path. Dots that climb and control characters never name anything of ours.
 _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f]+"
-
-
-def problem(
-    status: int,
-    detail: str,
-    *,
-    instance: str,
-    request_id: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """An error in the shape all our errors have (RFC 9457); `instance` is the path that was asked for."""
-    content: dict[str, object] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    content |= {"detail": detail, "instance": instance}
-    if request_id is not None:
-        content["request_id"] = request_id
-    return JSONResponse(content, status, headers=headers, media_type="application/problem+json")
 
 
 @dataclass(eq=False, repr=False)
@@ -96,10 +80,12 @@ class Guard:
     max_body: int = 8 * 2**20
     """Bytes."""
     max_concurrency: int = 64
-    longest_line: int = 32
-    """Requests that may wait for their turn at once; health never waits."""
+    line: Line = field(default_factory=Line)
+    """In which requests wait for their turn; health never waits."""
     body_timeout_s: float = 10.0
     """Seconds from the first look at a body to its end."""
+    answer_timeout_s: float = 60.0
+    """Seconds from the request's headers in which an answer must begin."""
 
     def __post_init__(self) -> None:
         methods = {**dict.fromkeys(self.open_paths, frozenset({"GET", "HEAD"})), **self.paths}
@@ -107,7 +93,7 @@ class Guard:
         ordered = sorted(methods, key=lambda path: "{" in path)
         self._routes = [(_path_pattern(path), path, methods[path]) for path in ordered]
         self._places = asyncio.Semaphore(self.max_concurrency)
-        self._line = Line(self.longest_line)
+        self._last_words: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let the app answer it."""
@@ -122,29 +108,13 @@ class Guard:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        deadline.begin(self.answer_timeout_s)
         start, headers = time.perf_counter(), headers_of(scope)
         request_id = request_id_of(scope, headers)
         # A fresh dict: some servers share one state between the requests of a connection.
         scope["state"] = {**state_of(scope), "request_id": request_id}
-        reply = _Reply(send, request_id)
-        body = Body(headers, receive)
-        try:
-            await self._admit(scope, headers, body, reply)
-        except Refusal as refusal:
-            await _refuse(scope, refusal, body, reply)
-        except DependencyDown as error:
-            _log.warning("Request %s: %s", request_id, error)
-            if not reply.is_started:
-                reply.held.clear()
-                down = Refusal(
-                    503, "Something that tenure depends on is down; the log says what.", {"retry-after": "5"}
-                )
-                await _refuse(scope, down, body, reply)
-        except Exception as error:  # noqa: BLE001 - whatever the app raises, the caller gets one shape
-            _log_failure(error, request_id)
-            if not reply.is_started:
-                reply.held.clear()
-                await _refuse(scope, Refusal(500, "The service failed; the log has the reason."), body, reply)
+        reply = Reply(send, request_id)
+        await self._settle(scope, headers, Body(headers, receive), reply)
         await reply.release()
         state = scope["state"]
         self.observe(
@@ -158,7 +128,23 @@ class Guard:
             )
         )
 
-    async def _admit(self, scope: Scope, headers: Sent, body: Body, reply: _Reply) -> None:
+    async def _settle(self, scope: Scope, headers: Sent, body: Body, reply: Reply) -> None:
+        """Let the request in, or say why not; whatever fails, the caller gets one shape."""
+        try:
+            await self._admit(scope, headers, body, reply)
+        except Refusal as refusal:
+            await refuse(scope, refusal, body, reply)
+        except TooLate:
+            _log.warning("Request %s took too long; its caller was told, and nothing of it was kept", reply.request_id)
+        except DependencyDown as error:
+            _log.warning("Request %s: %s", reply.request_id, error)
+            down = Refusal(503, "Something that tenure depends on is down; the log says what.", {"retry-after": "5"})
+            await _fail(scope, down, body, reply)
+        except Exception as error:  # noqa: BLE001 - whatever the app raises, the caller gets one shape
+            _log_failure(error, reply.request_id)
+            await _fail(scope, Refusal(500, "The service failed; the log has the reason."), body, reply)
+
+    async def _admit(self, scope: Scope, headers: Sent, body: Body, reply: Reply) -> None:
         path = self._known_path(scope)
         scope["state"]["route"] = path
         is_open = path in self.open_paths
@@ -177,13 +163,33 @@ class Guard:
         if length and not body.is_declared:
             check_type(scope["method"], headers, kind, has_body=True)
         if is_open:  # health is asked most urgently when all places are taken
-            await self.app(scope, body.replay, reply)
-        elif self._places.locked() or not await self._line.enters():
-            self._line.turn_away()
+            await self._answer_in_time(scope, body, reply)
+        elif self._places.locked() or not await self.line.enters():
+            self.line.turn_away()
             raise Refusal(429, "All places are taken; try again in a second.", {"retry-after": "1"})
         else:
             async with self._places:
-                await self.app(scope, body.replay, reply)
+                await self._answer_in_time(scope, body, reply)
+
+    async def _answer_in_time(self, scope: Scope, body: Body, reply: Reply) -> None:
+        left = max(0.0, deadline.seconds_left())
+        timer = asyncio.get_running_loop().call_later(left, self._give_up, scope, body, reply)
+        try:
+            # A thread at work for the app cannot be stopped: its place is free when it has ended, not before.
+            await self.app(scope, body.replay, reply)
+        finally:
+            timer.cancel()
+
+    def _give_up(self, scope: Scope, body: Body, reply: Reply) -> None:
+        if reply.is_started:
+            return
+        said = (
+            f"The answer must be ready within {self.answer_timeout_s:g} seconds; it was not, and nothing was changed."
+        )
+        refusal = Refusal(504, f"{said} Ask for fewer rows at once, or try again later.")
+        telling = asyncio.get_running_loop().create_task(refuse(scope, refusal, body, reply.ended_with(504)))
+        self._last_words.add(telling)
+        telling.add_done_callback(self._last_words.discard)
 
     def _known_path(self, scope: Scope) -> str:
         """The pattern in `paths` that the request meets."""
@@ -229,54 +235,10 @@ class Observed:
     token_id: str | None
 
 
-@dataclass(eq=False)
-class _Reply:
-    """The way back to the caller: adds our headers and knows whether an answer has begun."""
-
-    send: Send
-    request_id: str
-    is_started: bool = False
-    status: int = 0
-    held: list[Message] = field(default_factory=list)
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": self._with_ours(message.get("headers", ()))}
-            self.status = message["status"]
-        # Held until the app has ended: frameworks send a 500 of their own and then raise.
-        if self.held or message.get("status") == 500:
-            self.held.append(message)
-            return
-        self.is_started = True
-        await self.send(message)
-
-    def _with_ours(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        ours = {b"x-request-id": self.request_id.encode(), b"x-content-type-options": b"nosniff"}
-        lowered = [(name.lower(), value) for name, value in given]
-        # Only what is named by its hash may be kept.
-        if not any(name == b"cache-control" and b"immutable" in value for name, value in lowered):
-            ours[b"cache-control"] = b"no-store"
-        return [*(pair for pair in lowered if pair[0] not in ours), *ours.items()]
-
-    async def release(self) -> None:
-        for message in self.held:
-            await self.send(message)
-
-
-async def _refuse(scope: Scope, refusal: Refusal, body: Body, reply: _Reply) -> None:
-    instance, request_id = quote(scope["path"], errors="replace"), scope["state"]["request_id"]
-    response = problem(
-        refusal.status, refusal.detail, instance=instance, request_id=request_id, headers=refusal.headers
-    )
-    if body.is_finished:
-        await response(scope, body.receive, reply)
-        return
-    response.headers["connection"] = "close"
-    await reply({"type": "http.response.start", "status": refusal.status, "headers": response.raw_headers})
-    # The answer is complete for its reader; the message stays open only until the rest is gone.
-    await reply({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
-    await body.discard()
-    await reply({"type": "http.response.body", "body": b"", "more_body": False})
+async def _fail(scope: Scope, refusal: Refusal, body: Body, reply: Reply) -> None:
+    if not reply.is_started:
+        reply.held.clear()
+        await refuse(scope, refusal, body, reply)
 
 
 def _path_pattern(path: str) -> re.Pattern[str]:

@@ -22,7 +22,6 @@ from features.catalogue import catalogue_rows
 from features.errors import DataError, Misuse
 from serving.access import Token, sees, visible_to
 from serving.answers import Answers
-from serving.guard import problem
 from serving.ledger import open_ledger
 from serving.ledger.lists import (
     SORTS,
@@ -36,6 +35,7 @@ from serving.ledger.lists import (
     other_rows,
 )  # fmt: skip
 from serving.ledger.tables import account_scores
+from serving.reply import problem
 from serving.timeline import timeline_of
 
 MOST_ROWS = 1000

@@ -39,6 +39,7 @@ from serving.few_rows import FewRows
 from serving.guard import Guard
 from serving.ledger import open_ledger
 from serving.ledger.lists import list_days, list_head
+from serving.line import LINE
 from serving.observing import COUNTS_VARIABLE, LIST_AGE, ROWS, SWAP_FAILED, WORKERS, observe
 from serving.observing import metrics as counted
 from serving.paths import OPEN_PATHS, PATHS, ROLES
@@ -102,7 +103,7 @@ def guarded(app: ASGIApp) -> Guard:
     """`app` behind the guard, as it stands under both servers."""
     return Guard(
         app, verify=verify, paths=PATHS, open_paths=OPEN_PATHS, pages=frozenset(pages.PATHS), forms=pages.FORMS,
-        roles=ROLES, rate=lambda token: _rates()(token), observe=observe,
+        roles=ROLES, rate=lambda token: _rates()(token), observe=observe, line=LINE,
     )  # fmt: skip
 
 
@@ -148,7 +149,7 @@ _ROUTES = [
 ]
 
 
-@bentoml.service(name="tenure", threads=4, traffic={"timeout": 60}, metrics={"enabled": False})
+@bentoml.service(name="tenure", threads=4, traffic={"timeout": 120}, metrics={"enabled": False})
 @bentoml.asgi_app(Starlette(routes=_ROUTES), path="/", name="rest")
 class TenureService:
     """Probabilities of churn, with reasons."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import pickle
 import time
+from contextlib import suppress
 from pathlib import Path
 from socket import socket
 
@@ -41,6 +43,16 @@ class Worker(Process):
         super().__init__(config, sockets)
         given = {"config": config, "target": self.target, "sockets": sockets, "stdin_fileno": None}
         self.process = _COPIES.Process(target=subprocess_started, kwargs=given)  # type: ignore[assignment]
+
+    def _healthcheck(self, timeout: float) -> bool | None:
+        """As uvicorn's, but one that dies while it is asked is not waited for."""
+        end = time.monotonic() + timeout
+        with suppress(OSError, EOFError, pickle.UnpicklingError):
+            self.parent_conn.send(b"ping")
+            while self.process.is_alive() and time.monotonic() < end:
+                if self.parent_conn.poll(0.1):
+                    return bool(self.parent_conn.recv())
+        return None
 
 
 class Workers(Multiprocess):

@@ -1,4 +1,4 @@
-"""An open-loop client of asyncio streams: requests begin when they are due, whether or not others were answered."""
+"""An open-loop client of asyncio: requests begin when they are due, whether or not others were answered."""
 
 from __future__ import annotations
 
@@ -48,6 +48,57 @@ def request(method, path, secret=None, body=None, **headers):
 JSON = "content-type: application/json"
 
 
+class Connection(asyncio.Protocol):
+    """One connection, by which requests go one after the other; lean, so that many can be asked by one thread."""
+
+    def connection_made(self, transport):
+        self.transport, self.received, self.waiting, self.has_body = transport, b"", None, True
+
+    def ask(self, content):
+        """The future (status, headers, body) of the answer."""
+        self.has_body = not content.startswith(b"HEAD ")
+        self.waiting = asyncio.get_running_loop().create_future()
+        self.transport.write(content)
+        return self.waiting
+
+    def data_received(self, data):
+        self.received += data
+        answer = parsed(self.received, has_body=self.has_body)
+        if answer is not None and self.waiting is not None and not self.waiting.done():
+            self.received = b""
+            self.waiting.set_result(answer)
+
+    def connection_lost(self, error):
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_exception(error or ConnectionResetError("closed before the answer was complete"))
+
+
+def parsed(received, *, has_body):
+    """(status, headers, body) of a complete answer; None while some of it is missing."""
+    head, found, rest = received.partition(b"\r\n\r\n")
+    if not found:
+        return None
+    first, *lines = head.decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines)
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    status = int(first.split()[1])
+    if not has_body or status in (204, 304):
+        return status, headers, b""
+    if "content-length" in headers:
+        return (status, headers, rest) if len(rest) >= int(headers["content-length"]) else None
+    return (status, headers, unchunked(rest)) if rest.endswith(b"0\r\n\r\n") else None
+
+
+def unchunked(body):
+    """What was sent in chunks."""
+    found = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        if not (length := int(size, 16)):
+            return found
+        found, body = found + body[:length], body[length + 2 :]
+
+
 class Client:
     """Connections to one port, kept and used again; the latest first, so that the others age as they would."""
 
@@ -61,7 +112,7 @@ class Client:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 status, headers, body = await self._exchanged(content)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+        except (OSError, TimeoutError) as error:
             if retries:
                 return await self.ask(content, retries=retries - 1)
             return Answer(status=type(error).__name__, seconds=clock() - begun)
@@ -70,52 +121,27 @@ class Client:
     async def close(self):
         """Close all that is kept."""
         while self.idle:
-            self.idle.pop()[1].close()
+            self.idle.pop().transport.close()
         await asyncio.sleep(0)
 
     async def _exchanged(self, content):
-        reader, writer = await self._connection()
-        is_kept = False
+        connection, is_kept = await self._connection(), False
         try:
-            writer.write(content)
-            head = await reader.readuntil(b"\r\n\r\n")
-            first, *lines = head.decode("latin-1").split("\r\n")
-            headers = {
-                name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
-            }
-            has_body = not content.startswith(b"HEAD ") and first.split()[1] not in ("204", "304")
-            body = await _body(reader, headers) if has_body else b""
+            status, headers, body = await connection.ask(content)
             is_kept = headers.get("connection") != "close"
-            return int(first.split()[1]), headers, body
+            return status, headers, body
         finally:
             if is_kept:
-                self.idle.append((reader, writer))
+                self.idle.append(connection)
             else:
-                writer.close()
+                connection.transport.close()
 
     async def _connection(self):
         while self.idle:
-            reader, writer = self.idle.pop()
-            if not reader.at_eof() and not writer.is_closing():
-                return reader, writer
-            writer.close()
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-
-def _header(line):
-    name, _, value = line.partition(":")
-    return name.lower(), value.strip()
-
-
-async def _body(reader, headers):
-    if "content-length" in headers:
-        return await reader.readexactly(int(headers["content-length"]))
-    found = b""
-    while size := int(await reader.readline(), 16):
-        found += await reader.readexactly(size)
-        await reader.readexactly(2)
-    await reader.readexactly(2)
-    return found
+            if not (connection := self.idle.pop()).transport.is_closing():
+                return connection
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.port)
+        return connection
 
 
 async def open_loop(client, contents, *, rate, seconds, retries=0):

@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import psycopg
+import uvicorn
 
 TENURE, BENTOML, MLFLOW = (Path(sys.executable).with_name(name) for name in ("tenure", "bentoml", "mlflow"))
 
@@ -44,6 +46,20 @@ def running(command, port, log, started=None, **variables):
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
             server.wait()
+
+
+@contextmanager
+def serving_app(app):
+    """The port of a real server of an ASGI app, in a thread until the block ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def descendants(parent):

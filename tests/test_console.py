@@ -10,8 +10,6 @@ import json
 import os
 import re
 import shutil
-import threading
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
@@ -19,7 +17,6 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 
 from features.settings import read_settings
@@ -34,6 +31,7 @@ from serving.ledger import open_ledger
 from serving.ledger.lists import keep_list
 from serving.published import published, read_list
 from serving.timeline import TIMELINE, _published, timeline_bytes, timeline_of
+from tests.servers import serving_app
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 
@@ -372,20 +370,6 @@ def test_charts_say_in_words_what_they_show():
 # In a real browser
 
 
-@contextmanager
-def served(app):
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            thread.join(0.05)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture
 def browser():
     """Debian's Chromium."""
@@ -402,13 +386,15 @@ def browser():
 
 
 def test_a_csm_signs_in_finds_an_account_and_reads_why(app, browser, today):
-    with served(app) as base:
+    with serving_app(app) as port:
+        base = f"http://127.0.0.1:{port}"
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         asked, said = [], []
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
         page.goto(base)
-        page.keyboard.type("all")  # The field has the focus.
+        page.locator("#secret:focus").wait_for()  # A browser gives the focus with its first frame, not with the load.
+        page.keyboard.type("all")
         page.keyboard.press("Enter")
         page.wait_for_url("**/list")
         shown = page.locator("tbody tr").count()

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import socket
-import threading
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import httpx
 import pytest
-import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -22,8 +18,11 @@ from starlette.routing import Route
 
 from features.errors import DependencyDown
 from serving.access import TokenStore
-from serving.guard import Guard, problem
+from serving.guard import Guard
 from serving.ledger import Ledger
+from serving.line import Line
+from serving.reply import problem
+from tests.servers import serving_app
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 GET, POST = frozenset({"GET"}), frozenset({"POST"})
@@ -336,14 +335,14 @@ def test_of_many_who_come_at_once_some_are_answered_and_the_others_told_when_to_
     guarded, service, auth, caplog
 ):
     async def run():
-        async with client_of(guarded(longest_line=3)) as client:
+        async with client_of(guarded(line=Line(3, at_once=1))) as client:
             one_each = (client.post("/v1/score", json={}, headers=auth) for _ in range(10))
             return await asyncio.gather(*one_each), await client.post("/v1/score", json={}, headers=auth)
 
     at_once, later = asyncio.run(run())
     refused = [answer for answer in at_once if answer.status_code != 200]
 
-    assert (len(refused), len(service.bodies), later.status_code) == (7, 4, 200)
+    assert (len(refused), len(service.bodies), later.status_code) == (6, 5, 200), "one at work, three who wait"
     assert all(is_problem(answer, 429) and answer.headers["retry-after"] == "1" for answer in refused)
     assert caplog.text.count("turned away") == 1
 
@@ -418,24 +417,10 @@ def test_a_problem_needs_no_request_id():
     assert answer.headers["x-a"] == "b"
 
 
-@contextmanager
-def served(guard):
-    """The port of a real server that runs in a thread until the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(guard, ws="none", lifespan="off", log_config=None))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 @pytest.mark.parametrize("status", [413, 401])
 def test_20_mb_in_chunks_are_refused_fast_and_unseen_while_the_caller_still_sends(guarded, service, auth, status):
     headers = JSON | (auth if status == 413 else {})
-    with served(guarded()) as port:
+    with serving_app(guarded()) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         started = time.monotonic()
         connection.request("POST", "/v1/score", (b"x" * 2**16 for _ in range(320)), headers, encode_chunked=True)

@@ -23,14 +23,15 @@ from training.tracking import aliases, log_and_register, versions
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of SQLAlchemy and pandas
 
 WRITERS, STEPS = 8, 5
-UNDISTURBED_S, DOWN_S = 15, 2
+UNDISTURBED_S, SETTLED_S, DOWN_S = 15, 3, 2
+WORST_CALL_S = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "full" else 5
 
 
 @pytest.fixture
 def server(postgres, tmp_path, monkeypatch):
     """Its process; its address is in the environment, as a company would set it."""
     store = postgres.url.replace("postgresql://", "postgresql+psycopg://")
-    with mlflow_server(store, tmp_path) as (address, process):
+    with mlflow_server(store, tmp_path, workers=2) as (address, process):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         yield process
 
@@ -123,9 +124,14 @@ def test_no_run_that_was_acknowledged_is_lost_when_the_database_is_killed_under_
     record_property("acknowledged", len(written.runs))
     record_property("failed_calls", len(written.failed))
     record_property("recovery_s", round(recovered, 2))
-    record_property("worst_call_before_s", round(max(end - began for began, end in written.calls if end < killed), 2))
+    settled = [
+        end - began for began, end in written.calls if killed - UNDISTURBED_S + SETTLED_S < began and end < killed
+    ]
+    record_property("calls_before", len(settled))
+    record_property("worst_call_before_s", round(max(settled), 2))
     assert [any(at < killed for _, at in written.runs), any(at > restarted for _, at in written.runs)] == [True, True]
     assert written.failed, "nobody noticed the kill"
     assert {run for run, _ in written.runs} - set(finished) == set()
     assert set(finished.values()) == {STEPS}
     assert recovered <= 5
+    assert max(settled) <= WORST_CALL_S

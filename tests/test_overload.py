@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import time
@@ -39,6 +40,7 @@ def server(trained_world, tmp_path_factory):
 async def overloaded(server):
     """Requests a second that can be answered; the answers to many times as many; the answers some seconds after."""
     client = Client(server.port)
+    gc.disable()  # The caller's own pauses would be taken for the service's.
     peak = statuses(await closed_loop(client, [server.content], callers=CALLERS, seconds=SECONDS))[200] / SECONDS
     rounds = []
     for factor in FACTORS:
@@ -46,6 +48,7 @@ async def overloaded(server):
         await asyncio.sleep(BACK_S)
         after = await closed_loop(client, [server.content], callers=1, seconds=1)
         rounds.append((factor, answers, after))
+    gc.enable()
     await client.close()
     return peak, rounds
 

@@ -123,6 +123,7 @@ def _is_ended(each, byte):
         return True
 
 
+@pytest.mark.long("ten seconds of waiting")
 def test_a_client_that_takes_no_answer_is_let_go(server):
     port, pid, secret = server
     before = use(pid).fds

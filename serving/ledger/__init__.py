@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from features.errors import CannotWrite, ConfigurationError, DependencyDown, Misuse, TenureError
 from features.settings import Settings
+from serving.deadline import require_time_left
 from serving.ledger.tables import audit
 
 FILE = "ledger.db"
@@ -53,9 +54,10 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction: all of it or nothing."""
+        """One transaction: all of it or nothing; nothing where the request it serves was given up."""
         with self._told(), self._engine.begin() as connection:
             yield connection
+            require_time_left()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

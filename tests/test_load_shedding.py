@@ -1,0 +1,84 @@
+"""While the line is full a whole request for scores is turned away unread, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from email.parser import BytesParser
+from itertools import pairwise
+
+import pytest
+
+from serving.line import Line
+from serving.load_shedding import path_of_whole_score, turned_away
+from tests.load import request
+
+WHOLE = request("POST", "/v1/score", "secret", {"rows": []})
+
+
+def test_a_whole_request_for_scores_is_known_by_a_few_bytes():
+    accounts = request("POST", "/v1/score_accounts", "secret", {"account_ids": ["a"]})
+
+    assert path_of_whole_score(WHOLE) == "/v1/score"
+    assert path_of_whole_score(accounts) == "/v1/score_accounts"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"",
+        WHOLE[:-1],
+        WHOLE + b"P",
+        WHOLE + WHOLE,
+        WHOLE[: WHOLE.index(b"\r\n\r\n")],
+        request("GET", "/readyz"),
+        request("POST", "/v1/scores", body={}),
+        request("POST", "/v1/score/", body={}),
+        request("POST", "/v1/score?a=1", body={}),
+        request("POST", "/v1/score", body={}, connection="close"),
+        request("POST", "/v1/score", body={}, expect="100-continue"),
+        request("POST", "/v1/score", body={}, transfer_encoding="chunked"),
+        request("POST", "/v1/score", body={}, content_length="2"),
+        request("POST", "/v1/score"),
+        WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+)
+def test_whatever_else_comes_is_taken_apart(other):
+    assert path_of_whole_score(other) is None
+
+
+def test_the_answer_is_a_problem_like_any_other_with_an_id_of_its_own():
+    first, second = (turned_away("/v1/score").partition(b"\r\n\r\n") for _ in range(2))
+    status, _, lines = first[0].partition(b"\r\n")
+    headers, said = BytesParser().parsebytes(lines), json.loads(first[2])
+
+    assert status == b"HTTP/1.1 429 Too Many Requests"
+    assert (headers["content-type"], headers["retry-after"]) == ("application/problem+json", "1")
+    assert int(headers["content-length"]) == len(first[2])
+    assert (said["status"], said["instance"], said["request_id"]) == (429, "/v1/score", headers["x-request-id"])
+    assert json.loads(second[2])["request_id"] != said["request_id"]
+
+
+def test_one_begins_in_each_turn_of_the_loop_and_one_who_left_the_line_holds_nobody_up():
+    line, begun = Line(3, at_once=1), []
+
+    async def come(name):
+        if await line.enters():
+            begun.append(name)
+
+    async def run():
+        tasks = [asyncio.create_task(come(name)) for name in range(6)]
+        await asyncio.sleep(0)
+        assert (begun, line.is_full) == ([0], True)
+        tasks[1].cancel()
+        counts = []
+        for _ in range(8):
+            await asyncio.sleep(0)
+            counts.append(len(begun))
+        assert all(later - earlier <= 1 for earlier, later in pairwise(counts))
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+    assert begun == [0, 2, 3], "1 left, 4 and 5 found the line full"
+    assert not line.is_full
