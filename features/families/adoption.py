@@ -12,52 +12,62 @@ import ibis.expr.types as ir
 from features.examples import example
 from features.family import Family, Feature, Measure, ratio
 from features.tables import Tables
-from features.windows import in_window, known_before, masked, newest_before
+from features.windows import bit_or, in_force, in_window, known_before, marked_before, numbered, versions
 
 _LONG = 91
 _BOUGHT = "feature_id module_id event_at; plan core -400; chat talk -400; call talk -400; mail talk 3"
 """Three features in two modules; the fourth is bought later."""
 
 
-def _use(tables: Tables, instants: ir.Table) -> ir.Table:
-    return known_before(tables["feature_days"], instants, within_days=28)
+def _integrations(tables: Tables, instants: ir.Table) -> ir.Table:
+    days = tables["feature_days"]
+    days = days.filter(days.kind == "integration")
+    named = days.mutate(feature_id=ibis.coalesce(days.feature_id, "integration"))
+    return known_before(named, instants, within_days=28)
 
 
 def _bought(tables: Tables, instants: ir.Table) -> ir.Table:
     """One row per module bought: its features, those used, and those that have been out for at most 91 days."""
-    bought = newest_before(tables["entitlements"], instants, "feature_id")
-    days = tables["feature_days"]
-    seen = known_before(days.mutate(is_core=(days.core > 0).cast("int8")), instants, within_days=_LONG)
-    through = masked(seen, _LONG)
-    use = seen.group_by("account_id", "as_of", "feature_id").agg(
-        core_used=through.days(1, 28).is_core.max(), used=ibis.literal(1, "int8")
+    moments = numbered(instants)
+    seen = marked_before(tables["feature_days"], moments, used=_LONG, core_used=28)
+    use = seen.group_by("account_id", "feature_id", "block").agg(
+        used=bit_or(seen.used), core_used=bit_or((seen.core > 0).ifelse(seen.core_used, 0))
     )
-    rows = bought.left_join(use, ["account_id", "as_of", "feature_id"])
+    # Beside their use before they are laid beside every instant: that makes many rows of each.
+    bought = versions(tables["entitlements"], "feature_id").cross_join(moments.select("block").distinct())
+    told = bought.left_join(use, ["account_id", "feature_id", "block"]).select(*bought.columns, "used", "core_used")
+    rows = in_force(told, moments, "block")
     is_new = in_window(rows.released_at, rows.as_of, days=_LONG).fill_null(False).cast("int8")
     rows = rows.mutate(
-        module=ibis.coalesce(rows.module_id, rows.feature_id), is_new=is_new, used=rows.used.fill_null(0)
+        module=ibis.coalesce(rows.module_id, rows.feature_id),
+        is_new=is_new,
+        used=_is_marked(rows.used, rows.bit),
+        core_used=_is_marked(rows.core_used, rows.bit),
     )
     # By module first: counting what is distinct in so many rows is the slow way.
     return rows.group_by("account_id", "as_of", "module").agg(
         bought=rows.count(),
-        core_used=rows.core_used.fill_null(0).sum(),
+        core_used=rows.core_used.sum(),
         is_used=rows.used.max(),
         new=rows.is_new.sum(),
         new_used=(rows.is_new * rows.used).sum(),
     )
 
 
+def _is_marked(marks: ir.IntegerValue, bit: ir.IntegerValue) -> ir.IntegerValue:
+    """1 where the instant with this bit is among the marked ones, else 0."""
+    return ((marks & bit) > 0).fill_null(False).cast("int8")
+
+
 PRODUCT = Family(
     name="product_features",
     source="usage",
     owner="product analytics",
-    rows=_use,
+    rows=_integrations,
     features=(
         Feature(
             name="integrations_active_28d",
-            formula=lambda day: ibis.ifelse(
-                day.kind == "integration", ibis.coalesce(day.feature_id, "integration"), ibis.null("string")
-            ).nunique(),
+            formula=lambda day: day.feature_id.nunique(),
             label="integrations with traffic in the last 28 days",
             meaning="Distinct integrations (`feature_id` of the kind integration) with an event in 28 days.",
             unit="integrations", window=28, missing="Z", sign=-1, group="adoption", actionable=True,
