@@ -166,6 +166,14 @@ def _rename_in_history(connection: Connection, erased: Erased) -> None:
         connection.execute(update(runs).where(runs.c.run_id == run_id).values(said=erased.renamed(said)))
 
 
+def remove_older_ledgers(settings: Settings) -> int:
+    """Remove what was kept of the ledger before it was brought up to date, and return how many files it was."""
+    older = open_ledger(settings).copies()
+    for path in older:
+        _remove(path)
+    return len(older)
+
+
 def _remove(path: Path) -> None:
     try:
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -20,7 +20,7 @@ from features.erasure import open_register
 from features.errors import DataError, Misuse
 from features.settings import Settings
 from features.sources import connect, open_raw
-from serving.erased_lists import erase_from_lists, is_listed
+from serving.erased_lists import erase_from_lists, is_listed, remove_older_ledgers
 from serving.ledger import open_ledger, record
 from serving.ledger.tables import audit
 from serving.publication import one_at_a_time
@@ -32,6 +32,7 @@ REASONS = {
     "contact": "Figures of the account stay, for the person counts under another name. Where answers given in the same "
     "moment are told apart by who gave them, their order may be another one.",
 }
+BACKUPS = "Backups and exports that you made are yours to clear: tenure does not know where they are."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Done:
         if self.sources:
             told = ", ".join(f"{table} {rows:,}" for table, rows in self.sources.items())
             lines.append(f"The sources are yours and still deliver it: {told} rows. Every run leaves them out.")
-        return "\n".join([*lines, REASONS[self.kind]])
+        return "\n".join([*lines, REASONS[self.kind], BACKUPS])
 
 
 def erase(settings: Settings, name: str, kind: Kind | None, *, now: datetime, by: str) -> Done:
@@ -140,6 +141,7 @@ def _erased_everywhere(settings: Settings, register: Register, erasure: Erasure,
     places: dict[str, Callable[[], int]] = steps(backend, settings, erased)
     if erased.kind == "account":
         places["lists"] = lambda: erase_from_lists(settings, erased)
+        places["ledgers of before an upgrade"] = lambda: remove_older_ledgers(settings)
     total = 0
     for place, step in places.items():
         rows = step()

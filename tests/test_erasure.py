@@ -32,6 +32,7 @@ AS_OF = datetime(2025, 5, 1)
 FIRST, DAY, LATER = "2025-04-15", "2025-05-01", "2025-05-02"
 ACCOUNT = "Canary GmbH & Co"
 CONTACT = "canary.person@example.com"
+OLDER = "ledger.before-0000.db"
 
 
 def said_in(state):
@@ -97,6 +98,7 @@ def planted(trained_world, tmp_path_factory):
     done(config, "run", f"--as-of={DAY}")
     line = {"id": "c1", "account_id": ACCOUNT, "kind": "did_not_churn", "at": "2024-03-01", "known_at": "2024-03-02"}
     append_line(read_settings(config), line)
+    open_ledger(read_settings(config)).backup(folder / ".tenure" / OLDER)  # As an upgrade leaves it.
     (folder / "owner").write_text(owner)
     return config
 
@@ -122,7 +124,7 @@ def test_nothing_kept_names_an_erased_account_and_no_later_run_brings_it_back(wi
     done(config, "run", f"--as-of={LATER}")
 
     kinds = {path.relative_to(planted.parent / ".tenure").parts[0] for path in before}
-    assert kinds >= {"lists", "history", "rollup", "ledger.db", "corrections.jsonl"}
+    assert kinds >= {"lists", "history", "rollup", "ledger.db", "corrections.jsonl", OLDER}
     assert at_once == []
     assert holding(state, *canaries) == []
     assert facts["sources"]["usage"] > 0

@@ -29,6 +29,8 @@ from serving.ledger.tables import audit
 FILE = "ledger.db"
 HEAD = "0001"
 """The last migration."""
+BEFORE = ".before-"
+"""In the name of the copy that is made before a ledger is brought up to date."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE_S = 10
 """Seconds that a writer waits for another."""
@@ -90,6 +92,10 @@ class Ledger:
         except sqlite3.Error as error:
             raise self._failure(str(error)) from error
 
+    def copies(self) -> list[Path]:
+        """What was kept of a ledger file when it was brought up to date."""
+        return [] if self._place is None else sorted(self._place.parent.glob(f"{self._place.stem}{BEFORE}*"))
+
     def close(self) -> None:
         """Let go of the connections; the next use opens new ones."""
         self._engine.dispose()
@@ -120,7 +126,7 @@ class Ledger:
         from alembic.config import Config  # noqa: PLC0415
 
         if found is not None and self._place is not None:
-            self.backup(self._place.with_suffix(f".before-{HEAD}.db"))
+            self.backup(self._place.with_suffix(f"{BEFORE}{HEAD}.db"))
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
