@@ -144,7 +144,8 @@ def _refresh(
         progress(f"rolling usage up: {piece.name}, {number} of {len(waiting)}")
         before = manifest.pieces.pop(piece.name, None)
         manifest.pieces[piece.name] = read_piece(backend, source, piece, before, folder)
-        kept.write_manifest(folder, manifest)
+        if number < len(waiting):
+            kept.write_manifest(folder, manifest)
     manifest.accounts = _accounts(backend)
     kept.write_manifest(folder, manifest)
     kept.clear_unnamed(folder, manifest)
