@@ -179,7 +179,7 @@ def _scored(model: ChurnModel, matrix: Floats, *, with_reasons: bool) -> list[di
     if not len(matrix):
         return []
     _, chances = model.scores(matrix)
-    if not np.isfinite(chances).all():
+    if not all(map(isfinite, chances.tolist())):
         raise ValueError("A probability must be a number; the model gave none.")
     told: Sequence[Why | None] = [None] * len(matrix)
     if with_reasons:

@@ -6,10 +6,11 @@ Headers are taken apart once, into every value under the lower-case name: two va
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from starlette.types import Message, Receive, Scope
 
@@ -52,7 +53,7 @@ def request_id_of(scope: Scope, headers: Sent) -> str:
     """The outer guard's id, else a sane one of the caller, else a new one."""
     given = [state_of(scope).get("request_id"), *headers.get("x-request-id", ())]
     sane = (text for text in given if isinstance(text, str) and _REQUEST_ID.fullmatch(text))
-    return next(sane, None) or uuid.uuid4().hex
+    return next(sane, None) or os.urandom(16).hex()
 
 
 def cookies(headers: Sent, name: str) -> list[str]:
@@ -96,24 +97,36 @@ class Body:
         self.is_declared = headers.get("content-length", ["0"])[0] != "0" or "transfer-encoding" in headers
         self.is_finished = not self.is_declared
         self._whole: list[Message] = []
+        self._is_late = False
 
     async def read(self, *, limit: int, timeout_s: float) -> int | None:
         """Take in the whole body and tell its length; None if the caller left before its end."""
         content = bytearray()
         self.is_finished = False
+        reader = asyncio.current_task()
+        # Of the two ways to bound a wait the lighter one: nearly every body is there already.
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._give_up, reader)
         try:
-            async with asyncio.timeout(timeout_s):
-                while not self.is_finished:
-                    message = await self._next()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    content += message.get("body", b"")
-                    if len(content) > limit:
-                        raise _too_large(limit)
-        except TimeoutError:
+            while not self.is_finished:
+                message = await self._next()
+                if message["type"] == "http.disconnect":
+                    return None
+                content += message.get("body", b"")
+                if len(content) > limit:
+                    raise _too_large(limit)
+        except asyncio.CancelledError:
+            if not self._is_late or reader is None or reader.uncancel() > 0:  # Somebody else ended the task.
+                raise
             raise Refusal(408, f"The body must arrive within {timeout_s:g} seconds.") from None
+        finally:
+            timer.cancel()
         self._whole.append({"type": "http.request", "body": bytes(content), "more_body": False})
         return len(content)
+
+    def _give_up(self, reader: asyncio.Task[Any] | None) -> None:
+        self._is_late = True
+        if reader is not None:
+            reader.cancel()
 
     async def replay(self) -> Message:
         """Give the app the whole body in one message, then whatever the server still has."""

@@ -26,7 +26,8 @@ class Calibrator:
 
     def probability(self, raw: Floats) -> Floats:
         """Probabilities of shape (n,), strictly between 0 and 1, from raw log-odds of shape (n,)."""
-        log_odds = np.clip(self.slope * raw + self.intercept, -30.0, 30.0)
+        # As np.clip, which costs a single row a tenth of its whole scoring.
+        log_odds = np.minimum(np.maximum(self.slope * raw + self.intercept, -30.0), 30.0)
         return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))
 
 
