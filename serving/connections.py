@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serving.line import LINE
 from serving.load_shedding import path_of_whole_score, turned_away
-from serving.observing import REQUESTS
+from serving.observing import requests_of
 from serving.reply import problem
 
 HEADERS_S = 5.0
@@ -29,6 +29,7 @@ MAX_CONNECTIONS = 2_000
 class Connection(H11Protocol):
     """One connection of a client."""
 
+    _turned_away_at: float = float("-inf")
     _headers_due: TimerHandle | None = None
     _taking_due: TimerHandle | None = None
 
@@ -43,11 +44,14 @@ class Connection(H11Protocol):
         """Take in some bytes: the deadline stands from the first byte of a request to the end of its headers."""
         if self._is_between_requests() and LINE.is_nearly_full and self._turns_away(data):
             return
+        before = self.cycle
         super().data_received(data)
         if self._is_between_requests():
             self._await_headers()
         else:
             self._headers_came()
+        if self.cycle is not before:
+            LINE.expect(self.loop)
 
     def on_response_complete(self) -> None:
         """Look after what the client has not yet taken; uvicorn's own deadline is for the next request to begin."""
@@ -69,10 +73,10 @@ class Connection(H11Protocol):
         if path is None:
             return False
         LINE.turn_away()
-        REQUESTS.labels(path, "POST", 429).inc()
+        requests_of(path, "POST", 429).inc()
         self.transport.write(turned_away(path))
+        self._turned_away_at = self.loop.time()
         self._unset_keepalive_if_required()
-        self._headers_came()
         self._await_headers()
         return True
 
@@ -81,7 +85,15 @@ class Connection(H11Protocol):
 
     def _await_headers(self) -> None:
         if self._headers_due is None:
-            self._headers_due = self.loop.call_later(HEADERS_S, self.transport.close)
+            self._headers_due = self.loop.call_later(HEADERS_S, self._require_headers)
+
+    def _require_headers(self) -> None:
+        # Counted anew from the last request that was turned away: a timer for each of those would cost too much.
+        left = self._turned_away_at + HEADERS_S - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._headers_due = self.loop.call_later(left, self._require_headers)
 
     def _headers_came(self) -> None:
         if self._headers_due is not None:

@@ -79,9 +79,8 @@ class Guard:
     """Paths that take a form in place of JSON."""
     max_body: int = 8 * 2**20
     """Bytes."""
-    max_concurrency: int = 64
     line: Line = field(default_factory=Line)
-    """In which requests wait for their turn; health never waits."""
+    """In which requests wait for their turn and for a place to be worked for; health never waits."""
     body_timeout_s: float = 10.0
     """Seconds from the first look at a body to its end."""
     answer_timeout_s: float = 60.0
@@ -92,7 +91,6 @@ class Guard:
         # Paths without a variable segment come first: `/lists/latest` before `/lists/{as_of}`.
         ordered = sorted(methods, key=lambda path: "{" in path)
         self._routes = [(_path_pattern(path), path, methods[path]) for path in ordered]
-        self._places = asyncio.Semaphore(self.max_concurrency)
         self._last_words: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,12 +162,17 @@ class Guard:
             check_type(scope["method"], headers, kind, has_body=True)
         if is_open:  # health is asked most urgently when all places are taken
             await self._answer_in_time(scope, body, reply)
-        elif self._places.locked() or not await self.line.enters():
+        else:
+            await self._answer_in_turn(scope, body, reply)
+
+    async def _answer_in_turn(self, scope: Scope, body: Body, reply: Reply) -> None:
+        if not await self.line.enters():
             self.line.turn_away()
             raise Refusal(429, "All places are taken; try again in a second.", {"retry-after": "1"})
-        else:
-            async with self._places:
-                await self._answer_in_time(scope, body, reply)
+        try:
+            await self._answer_in_time(scope, body, reply)
+        finally:
+            self.line.leaves()
 
     async def _answer_in_time(self, scope: Scope, body: Body, reply: Reply) -> None:
         left = max(0.0, deadline.seconds_left())

@@ -6,8 +6,8 @@ refusals after that would leave no time for answers; so a few bytes decide.
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 
 from serving.reply import problem
 
@@ -30,7 +30,7 @@ def path_of_whole_score(data: bytes) -> str | None:
 
 def turned_away(path: str) -> bytes:
     """The whole answer to one who must come back."""
-    return _ANSWERS[path].replace(_ID.encode(), uuid.uuid4().hex.encode())
+    return _ANSWERS[path].replace(_ID.encode(), os.urandom(16).hex().encode())
 
 
 def _answer(path: str) -> bytes:

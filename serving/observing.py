@@ -43,12 +43,12 @@ WORKERS = Gauge("tenure_workers_alive", "Workers that answer.", multiprocess_mod
 
 
 # Looking a label up costs more than counting; there are as many as routes, methods and statuses.
-_requests_of, _seconds_of = cache(REQUESTS.labels), cache(SECONDS.labels)
+requests_of, _seconds_of = cache(REQUESTS.labels), cache(SECONDS.labels)
 
 
 def observe(seen: Observed) -> None:
     """Count one request and write its line."""
-    _requests_of(seen.route, seen.method, seen.status).inc()
+    requests_of(seen.route, seen.method, seen.status).inc()
     _seconds_of(seen.route).observe(seen.seconds)
     if not _log.isEnabledFor(logging.INFO):
         return

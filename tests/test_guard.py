@@ -316,7 +316,7 @@ def test_a_caller_who_leaves_in_the_middle_gets_no_answer(guarded, service, auth
 
 def test_more_callers_than_places_are_429_and_health_still_answers(guarded, service, auth):
     async def run():
-        async with client_of(guarded(max_concurrency=2)) as client:
+        async with client_of(guarded(line=Line(places=2))) as client:
             inside = [asyncio.create_task(client.get("/v1/a/x", headers=auth)) for _ in range(2)]
             await asyncio.sleep(0.05)
             refused, health = await client.get("/v1/a/y", headers=auth), await client.get("/livez", headers=auth)
@@ -348,7 +348,7 @@ def test_of_many_who_come_at_once_some_are_answered_and_the_others_told_when_to_
 
 
 def test_a_failure_is_500_and_only_the_log_tells_where(guarded, auth, caplog):
-    answers = [ask(guarded(max_concurrency=1), "GET", "/v1/fail?q=private", headers=auth) for _ in range(2)]
+    answers = [ask(guarded(line=Line(places=1)), "GET", "/v1/fail?q=private", headers=auth) for _ in range(2)]
 
     assert all(is_problem(answer, 500) for answer in answers)
     assert "ValueError" not in answers[0].text
@@ -388,7 +388,7 @@ def test_a_ledger_that_is_gone_is_a_503_that_says_when_to_ask_again(guarded, ser
 
 
 def test_a_guard_inside_a_guard_checks_nothing_twice(guarded, service, auth):
-    inner = Guard(service.app, verify=lambda _: None, paths={}, max_body=0, max_concurrency=0)
+    inner = Guard(service.app, verify=lambda _: None, paths={}, max_body=0, line=Line(places=0))
     answer = ask(guarded(inner), "POST", "/v1/score", json={}, headers=auth)
     health = ask(guarded(guarded()), "GET", "/livez")
 
