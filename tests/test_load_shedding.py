@@ -82,3 +82,46 @@ def test_one_begins_in_each_turn_of_the_loop_and_one_who_left_the_line_holds_nob
 
     assert begun == [0, 2, 3], "1 left, 4 and 5 found the line full"
     assert not line.is_full
+
+
+def test_a_place_is_free_again_whether_its_request_ended_or_was_given_up():
+    line, begun = Line(8, at_once=1, places=2), []
+
+    async def work(name, gate):
+        assert await line.enters()
+        begun.append(name)
+        try:
+            await gate.wait()
+        finally:
+            line.leaves()
+
+    async def run():
+        gate = asyncio.Event()
+        tasks = [asyncio.create_task(work(name, gate)) for name in range(5)]
+        for _ in range(8):
+            await asyncio.sleep(0)
+        assert (begun, line.is_full) == ([0, 1], True), "two have places, three wait for one"
+        tasks[0].cancel()
+        tasks[2].cancel()
+        for _ in range(8):
+            await asyncio.sleep(0)
+        assert begun == [0, 1, 3]
+        gate.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+    assert begun == [0, 1, 3, 4]
+    assert not line.is_full
+
+
+def test_who_was_listened_to_counts_before_standing_in_the_line():
+    async def run():
+        line, loop = Line(4), asyncio.get_running_loop()
+        for _ in range(3):
+            line.expect(loop)
+        counted = line.is_nearly_full
+        await asyncio.sleep(0)
+        return counted, line.is_nearly_full
+
+    assert asyncio.run(run()) == (True, False)
