@@ -50,7 +50,8 @@ class Connection(H11Protocol):
             self._await_headers()
         else:
             self._headers_came()
-        if self.cycle is not before:
+        # Who has sent half a request does not come to the line yet, and must not keep others from it.
+        if self.cycle is not before and self.cycle is not None and not self.cycle.more_body:
             LINE.expect(self.loop)
 
     def on_response_complete(self) -> None:
