@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope
 
@@ -103,7 +103,7 @@ class Body:
         """Take in the whole body and tell its length; None if the caller left before its end."""
         content = bytearray()
         self.is_finished = False
-        reader = asyncio.current_task()
+        reader = cast("asyncio.Task[Any]", asyncio.current_task())
         # Of the two ways to bound a wait the lighter one: nearly every body is there already.
         timer = asyncio.get_running_loop().call_later(timeout_s, self._give_up, reader)
         try:
@@ -115,7 +115,7 @@ class Body:
                 if len(content) > limit:
                     raise _too_large(limit)
         except asyncio.CancelledError:
-            if not self._is_late or reader is None or reader.uncancel() > 0:  # Somebody else ended the task.
+            if not self._is_late or reader.uncancel() > 0:  # Somebody else ended the task.
                 raise
             raise Refusal(408, f"The body must arrive within {timeout_s:g} seconds.") from None
         finally:
@@ -123,10 +123,9 @@ class Body:
         self._whole.append({"type": "http.request", "body": bytes(content), "more_body": False})
         return len(content)
 
-    def _give_up(self, reader: asyncio.Task[Any] | None) -> None:
+    def _give_up(self, reader: asyncio.Task[Any]) -> None:
         self._is_late = True
-        if reader is not None:
-            reader.cancel()
+        reader.cancel()
 
     async def replay(self) -> Message:
         """Give the app the whole body in one message, then whatever the server still has."""
