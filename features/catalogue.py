@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from features.families import (
     adoption,
@@ -78,6 +79,7 @@ _ROLLED_UP = {"account_days": "usage", "user_days": "usage", "feature_days": "us
 """Tables that tenure makes of another."""
 
 
+@cache
 def feature(name: str) -> Feature:
     """The feature called `name`."""
     return next(item for item in FEATURES if item.name == name)

@@ -6,7 +6,7 @@ One bad row fails alone: its answer carries an error with a code, the field and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ from math import isfinite
 from pathlib import Path
 from sys import float_info
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -58,13 +58,20 @@ class Swap:
     """Why a newer champion was not taken."""
 
 
+class _Person(NamedTuple):
+    """What is known of an account that need not be active."""
+
+    phase: str
+    csm_id: object
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Snapshot:
-    """A day: the features of its active accounts, and every account with its phase and owner."""
+    """A day: the features of its active accounts, and every account with its phase and owner, both by account."""
 
     day: str
     features: pd.DataFrame
-    people: pd.DataFrame
+    people: Mapping[str, _Person]
     warnings: list[str]
 
 
@@ -97,30 +104,33 @@ class Answers:
         self, rows: Sequence[tuple[str, Mapping[str, Any]]], *, with_reasons: bool, partial: bool
     ) -> dict[str, Any]:
         """Score rows of account_id and features, in their order."""
+        return next(self.score_parts(rows, size=len(rows), with_reasons=with_reasons, partial=partial))
+
+    def score_parts(
+        self, rows: Sequence[tuple[str, Mapping[str, Any]]], *, size: int, with_reasons: bool, partial: bool
+    ) -> Iterator[dict[str, Any]]:
+        """The answers to `size` rows after `size` rows, all by the version that was champion at the first."""
         champion = self.champion
-        names = champion.model.features
-        checked = [_checked(features, names, partial=partial) for _, features in rows]
-        good = [values for values in checked if not isinstance(values, RowFault)]
-        scored = iter(_scored(champion.model, np.array(good, dtype=np.float64), with_reasons=with_reasons))
-        answers = [
-            _failed(account, values) if isinstance(values, RowFault) else {"account_id": account, **next(scored)}
-            for (account, _), values in zip(rows, checked, strict=True)
-        ]
-        return _enveloped(champion, answers, feature_as_of=None, warnings=[])
+        for start in range(0, len(rows), size):
+            answers = _rows_scored(
+                champion.model, rows[start : start + size], with_reasons=with_reasons, partial=partial
+            )
+            yield _enveloped(champion, answers, feature_as_of=None, warnings=[])
 
     def score_accounts(
         self, accounts: Sequence[str], *, as_of: date | None, with_reasons: bool, token: Token | None, now: datetime
     ) -> dict[str, Any]:
         """Score known accounts from the features of the latest list, or of `as_of` built now."""
         champion, found = self.champion, self._snapshot(as_of, now)
-        seen = _seen(token, found.people).set_index("account_id")
-        asked_for = found.features.account_id.isin(list(accounts))
-        rows = found.features[asked_for].set_index("account_id", drop=False)
-        asked = [account for account in accounts if account in rows.index and account in seen.index]
-        matrix = champion.model.matrix(rows.loc[asked])
+        known = [(account, found.people[account]) for account in accounts if account in found.people]
+        phases = {account: person.phase for account, person in known if sees(token, person.csm_id)}
+        asked = [account for account in accounts if account in phases and account in found.features.index]
+        matrix = champion.model.matrix(found.features.loc[asked])
         scored = dict(zip(asked, _scored(champion.model, matrix, with_reasons=with_reasons), strict=True))
         answers = [
-            {"account_id": account, **scored[account]} if account in scored else _failed(account, _why(account, seen))
+            {"account_id": account, **scored[account]}
+            if account in scored
+            else _failed(account, _why(phases.get(account)))
             for account in accounts
         ]
         warnings = [*found.warnings, *self.warnings_of(found.day, now=now)]
@@ -132,7 +142,7 @@ class Answers:
         if champion.version != model_version:
             return []
         rows = _published_snapshot(folder).features
-        row = rows[rows.account_id == account]
+        row = rows[rows.index == account]
         return [] if row.empty else [lever.as_dict() for lever in levers(champion.model, row, rows)]
 
     def _snapshot(self, as_of: date | None, now: datetime) -> _Snapshot:
@@ -143,10 +153,11 @@ class Answers:
         with self._building:
             tables = open_tables(self.settings, now=now.replace(tzinfo=None))
             stale = staleness(tables, self.settings, moment)
+            people = people_at(tables, self.settings, moment)
             return _Snapshot(
                 day=f"{moment:%Y-%m-%d}",
-                features=features_at(tables, self.settings, moment),
-                people=people_at(tables, self.settings, moment),
+                features=features_at(tables, self.settings, moment).set_index("account_id"),
+                people=dict(zip(people.account_id, map(_Person, people.phase, people.csm_id), strict=True)),
                 warnings=[f"stale:{stale}"] if stale else [],
             )
 
@@ -155,6 +166,18 @@ class Answers:
         age = now.date() - date.fromisoformat(day)
         limit = timedelta(days=self.settings.policy.stale_days)
         return [f"stale:features are of {day}, {age.days} days old"] if age > limit else []
+
+
+def _rows_scored(
+    model: ChurnModel, rows: Sequence[tuple[str, Mapping[str, Any]]], *, with_reasons: bool, partial: bool
+) -> list[dict[str, Any]]:
+    checked = [_checked(features, model.features, partial=partial) for _, features in rows]
+    good = [values for values in checked if not isinstance(values, RowFault)]
+    scored = iter(_scored(model, np.array(good, dtype=np.float64), with_reasons=with_reasons))
+    return [
+        _failed(account, values) if isinstance(values, RowFault) else {"account_id": account, **next(scored)}
+        for (account, _), values in zip(rows, checked, strict=True)
+    ]
 
 
 def _checked(features: Mapping[str, Any], names: Sequence[str], *, partial: bool) -> list[float | None] | RowFault:
@@ -183,7 +206,7 @@ def _scored(model: ChurnModel, matrix: Floats, *, with_reasons: bool) -> list[di
         raise ValueError("A probability must be a number; the model gave none.")
     told: Sequence[Why | None] = [None] * len(matrix)
     if with_reasons:
-        told = reasons(model, pd.DataFrame(matrix, columns=list(model.features)))
+        told = reasons(model, matrix)
     return [
         {
             "probability": float(probability),
@@ -213,15 +236,11 @@ def _enveloped(
 def _published_snapshot(folder: Path) -> _Snapshot:
     """Read once: what lies under its hash does not change."""
     made = read_list(folder)
-    listed = [{**row, "phase": "active"} for row in made["rows"]]
-    leaving = [{**row, "phase": "notice"} for row in made["leaving"]]
-    people = pd.DataFrame([*listed, *leaving, *made["excluded"]], columns=["account_id", "csm_id", "phase"])
-    return _Snapshot(day=made["as_of"], features=read_features(folder), people=people, warnings=[])
-
-
-def _seen(token: Token | None, people: pd.DataFrame) -> pd.DataFrame:
-    """The accounts that a caller may see."""
-    return people[[sees(token, csm_id) for csm_id in people.csm_id]]
+    people = {row["account_id"]: _Person(row["phase"], row["csm_id"]) for row in made["excluded"]}
+    for part, phase in (("leaving", "notice"), ("rows", "active")):
+        people |= {row["account_id"]: _Person(phase, row["csm_id"]) for row in made[part]}
+    features = read_features(folder).set_index("account_id")
+    return _Snapshot(day=made["as_of"], features=features, people=people, warnings=[])
 
 
 def _found(settings: Settings, as_of: date | None) -> Path | None:
@@ -234,10 +253,9 @@ def _found(settings: Settings, as_of: date | None) -> Path | None:
         return None
 
 
-def _why(account: str, seen: pd.DataFrame) -> RowFault:
-    if account not in seen.index:
+def _why(phase: str | None) -> RowFault:
+    if phase is None:
         return RowFault("unknown_account", "account_id", "There is no such account.")
-    phase = str(seen.loc[account, "phase"])
     return RowFault("not_scored", "account_id", f"The account is not scored: {NOT_SCORED[phase]}.")
 
 

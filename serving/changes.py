@@ -79,7 +79,7 @@ def moves(
     else:
         if missing := set(old.features) - set(rows.columns):
             raise KeyError(f"features {sorted(missing)} of the model before are gone")
-        again = contributions_of(old, rows)
+        again = contributions_of(old, old.matrix(rows))
         raw, by_group, groups = old.raw_scores(rows), again.by_group, again.groups
     slope = old.calibrator.slope
     steps = {

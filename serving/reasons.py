@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from features.catalogue import feature
 from training.model import ChurnModel
@@ -62,36 +61,35 @@ class Why:
     """What lowers the risk most."""
 
 
-def contributions_of(model: ChurnModel, rows: pd.DataFrame, *, threads: int = 1) -> Contributions:
-    """The contributions behind the scores of `rows`; the same to the last bit with any number of threads."""
-    values, _ = model.contributions(rows, threads=threads)
-    of_feature = np.array([feature(name).group for name in model.features])
-    groups = tuple(sorted(set(of_feature)))
-    sums = np.stack([values[:, of_feature == name].sum(axis=1) for name in groups], axis=1)
-    return Contributions(by_feature=values, groups=groups, by_group=sums)
+def contributions_of(model: ChurnModel, matrix: Floats, *, threads: int = 1) -> Contributions:
+    """The contributions behind the scores of a `matrix`; the same to the last bit with any number of threads."""
+    values, _ = model.contributions(matrix, threads=threads)
+    groups = _by_group(model.features)
+    sums = np.stack([values[:, places].sum(axis=1) for _, places in groups], axis=1)
+    return Contributions(by_feature=values, groups=tuple(name for name, _ in groups), by_group=sums)
 
 
-def reasons(model: ChurnModel, rows: pd.DataFrame) -> list[Why]:
-    """For each row what raises its risk most, and what eases it; nothing from a model without signal."""
-    if model.no_signal or rows.empty:
-        return [Why()] * len(rows)
-    return told(model, rows, contributions_of(model, rows))
+def reasons(model: ChurnModel, matrix: Floats) -> list[Why]:
+    """For each row of a `matrix` what raises its risk most, and what eases it; nothing from a model without signal."""
+    if model.no_signal or not len(matrix):
+        return [Why()] * len(matrix)
+    return told(model, matrix, contributions_of(model, matrix))
 
 
-def told(model: ChurnModel, rows: pd.DataFrame, found: Contributions) -> list[Why]:
+def told(model: ChurnModel, matrix: Floats, found: Contributions) -> list[Why]:
     """`reasons`, from contributions that were computed before."""
-    values = rows.loc[:, list(model.features)].to_numpy(dtype=np.float64)
-    places = _by_group(model)
+    places = _by_group(model.features)
     floors = MIN_SHARE * np.abs(found.by_feature).sum(axis=1)
     return [
-        _of_row(model, values[row], found.by_feature[row], found.by_group[row], places, floor)
+        _of_row(model, matrix[row], found.by_feature[row], found.by_group[row], places, floor)
         for row, floor in enumerate(floors)
     ]
 
 
-def _by_group(model: ChurnModel) -> list[tuple[str, npt.NDArray[np.intp]]]:
-    """Each group of the model with the places of its features, by name."""
-    of_feature = np.array([feature(name).group for name in model.features])
+@lru_cache(maxsize=8)
+def _by_group(features: tuple[str, ...]) -> list[tuple[str, npt.NDArray[np.intp]]]:
+    """Each group of some features with their places, by name."""
+    of_feature = np.array([feature(name).group for name in features])
     return [(str(name), np.flatnonzero(of_feature == name)) for name in sorted(set(of_feature))]
 
 

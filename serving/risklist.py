@@ -36,8 +36,9 @@ def risk_list(
     model = champion.model
     ranked = _ranked(score(model, features).merge(people, on="account_id"), no_signal=model.no_signal)
     speaks = not (model.no_signal or ranked.empty)
-    found = contributions_of(model, ranked, threads=rules.threads) if speaks else None
-    reasons = [Why()] * len(ranked) if found is None else told(model, ranked, found)
+    matrix = model.matrix(ranked)
+    found = contributions_of(model, matrix, threads=rules.threads) if speaks else None
+    reasons = [Why()] * len(ranked) if found is None else told(model, matrix, found)
     moved = {} if found is None or before is None else moves(model, champion.artefact, ranked, found, before)
     rows = []
     for row, why in zip(records(ranked), reasons, strict=True):

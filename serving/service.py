@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from functools import cache
 from http import HTTPStatus
@@ -35,7 +36,6 @@ from serving.champion import load_champion
 from serving.console import pages
 from serving.console.pages import Pages
 from serving.contract import MAX_ROWS, OPENAPI_PATH, AccountsRequest, Row, ScoreRequest, openapi
-from serving.few_rows import FewRows
 from serving.guard import Guard
 from serving.ledger import open_ledger
 from serving.ledger.lists import list_days, list_head
@@ -43,6 +43,7 @@ from serving.line import LINE
 from serving.observing import COUNTS_VARIABLE, LIST_AGE, ROWS, SWAP_FAILED, WORKERS, observe
 from serving.observing import metrics as counted
 from serving.paths import OPEN_PATHS, PATHS, ROLES
+from serving.quick_scores import QuickScores
 from serving.rates import Rates
 from serving.workers import is_short
 
@@ -149,7 +150,7 @@ _ROUTES = [
 ]
 
 
-@bentoml.service(name="tenure", threads=4, traffic={"timeout": 120}, metrics={"enabled": False})
+@bentoml.service(name="tenure", threads=4, traffic={"timeout": 65}, metrics={"enabled": False})
 @bentoml.asgi_app(Starlette(routes=_ROUTES), path="/", name="rest")
 class TenureService:
     """Probabilities of churn, with reasons."""
@@ -163,7 +164,7 @@ class TenureService:
     def score(self, ctx: bentoml.Context, rows: list[Row], reasons: bool, partial: bool) -> dict[str, Any]:
         """Score rows of features; a bad row fails alone."""
         _refuse_excess(len(rows))
-        return score_rows(ScoreRequest(rows=rows, reasons=reasons, partial=partial))
+        return next(score_parts(ScoreRequest(rows=rows, reasons=reasons, partial=partial), len(rows)))
 
     @bentoml.api(route="/v1/score_accounts", input_spec=AccountsRequest)
     def score_accounts(
@@ -185,10 +186,11 @@ class TenureService:
             raise bentoml.exceptions.NotFound(str(error)) from error
 
 
-def score_rows(request: ScoreRequest) -> dict[str, Any]:
-    """The answer to rows that were checked."""
+def score_parts(request: ScoreRequest, size: int) -> Iterator[dict[str, Any]]:
+    """The answer to rows that were checked, `size` rows after `size` rows."""
     given = [(row.account_id, row.features) for row in request.rows]
-    return _counted(answers().score_rows(given, with_reasons=request.reasons, partial=request.partial))
+    parts = answers().score_parts(given, size=size, with_reasons=request.reasons, partial=request.partial)
+    return map(_counted, parts)
 
 
 def _counted(found: dict[str, Any]) -> dict[str, Any]:
@@ -225,4 +227,4 @@ service: Any = TenureService
 """What BentoML made of the class."""
 
 service.add_asgi_middleware(guarded)
-service.add_asgi_middleware(FewRows, answer=score_rows)
+service.add_asgi_middleware(QuickScores, answer=score_parts)

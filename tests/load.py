@@ -12,6 +12,8 @@ from features.settings import read_settings
 from tests.servers import descendants
 
 PATIENCE_S = 30
+RETRY_S = 0.1
+"""Before a request is sent once more, as the retries of HTTP libraries wait too."""
 UNLIMITED = "\n[serve]\nfollow_s = 0.5\nrequests_per_s = 100000\nburst = 100000\n"
 
 
@@ -114,6 +116,7 @@ class Client:
                 status, headers, body = await self._exchanged(content)
         except (OSError, TimeoutError) as error:
             if retries:
+                await asyncio.sleep(RETRY_S)
                 return await self.ask(content, retries=retries - 1)
             return Answer(status=type(error).__name__, seconds=clock() - begun)
         return Answer(status=status, seconds=clock() - begun, headers=headers, body=body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from email.parser import BytesParser
 from itertools import pairwise
 
@@ -113,6 +114,62 @@ def test_a_place_is_free_again_whether_its_request_ended_or_was_given_up():
 
     assert begun == [0, 1, 3, 4]
     assert not line.is_full
+
+
+def test_work_goes_on_in_turns_before_anybody_new_begins():
+    line, done = Line(8, at_once=1), []
+
+    async def work(name, parts):
+        assert await line.enters()
+        done.append(name)
+        for _ in range(parts - 1):
+            await line.gives_way()
+            done.append(name)
+        line.leaves()
+
+    async def run():
+        tasks = [asyncio.create_task(work(name, parts)) for name, parts in (("a", 3), ("b", 9), ("c", 1))]
+        while len(done) < 4:
+            await asyncio.sleep(0)
+        tasks[1].cancel()
+        turns = 0
+        while "c" not in done:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns <= 5, "who was given up holds nobody up"
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+    assert done == ["a", "b", "b", "b", "a", "a", "c"], "the newest goes on first, and nobody begins before all have"
+
+
+def test_the_line_is_shorter_while_each_takes_longer_and_long_again_when_nobody_waits():
+    line, found, done = Line(64, at_once=1), [], []
+
+    async def work():
+        if await line.enters():
+            time.sleep(0.02)  # So that ten take as long as one may wait.
+            done.append(None)
+            line.leaves()
+
+    async def twenty():
+        tasks = [asyncio.create_task(work()) for _ in range(20)]
+        await asyncio.sleep(0)
+        found.append(line.is_nearly_full)
+        while len(done) < 5:
+            await asyncio.sleep(0)
+        found.append(line.is_nearly_full)
+        await asyncio.gather(*tasks)
+        done.clear()
+
+    async def run():
+        await twenty()
+        await twenty()
+
+    asyncio.run(run())
+
+    assert found == [False, True, False, True]
 
 
 def test_who_was_listened_to_counts_before_standing_in_the_line():

@@ -13,21 +13,20 @@ from types import SimpleNamespace
 import pytest
 
 from serving.access import token_store
-from tests.load import Client, closed_loop, open_loop, p99, request, statuses, unlimited
+from tests.load import Client, closed_loop, open_loop, p99, request, statuses, unlimited, use
 from tests.servers import TENURE, free_port, running
 
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 SECONDS = 30 if FULL else 2
 CALLERS = 16
 BACK_S = 5
-LIGHT, HEAVY = 8, 64
-"""Rows: a request that is answered on the quick way, and one that threads work for."""
-FACTORS = {LIGHT: (2, 5), HEAVY: (2, 5, 10)} if FULL else {LIGHT: (5,), HEAVY: (5,)}
+FACTORS = {"8 rows": (2, 5), "64 rows": (2, 5, 10), "64 rows with reasons": (2, 5, 10)}
 """Times the capacity; ten times the light ones are more than one core can send."""
 
 
-def rows(number):
-    return [{"account_id": f"a{each}", "features": {"tenure_days": 400 + each}} for each in range(number)]
+def body(kind):
+    rows = [{"account_id": f"a{each}", "features": {"tenure_days": 400 + each}} for each in range(int(kind.split()[0]))]
+    return {"rows": rows, "partial": True, "reasons": kind.endswith("reasons")}
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +38,35 @@ def server(trained_world, tmp_path_factory):
     with running([TENURE, "serve", f"--port={port}", f"--config={company.path}"], port, log, started):
         if FULL:  # So that the callers do not take the time of what they measure.
             os.sched_setaffinity(started[0].pid, {max(os.sched_getaffinity(0))})
-        yield SimpleNamespace(port=port, log=log, secret=secret)
+        yield SimpleNamespace(port=port, log=log, secret=secret, pid=started[0].pid)
 
 
-async def overloaded(server, size):
+def test_of_an_answered_request_nothing_is_kept(server):
+    contents = [request("GET", path, server.secret) for path in ("/livez", "/v1/features", "/v1/model")]
+
+    async def asked(seconds):
+        client = Client(server.port)
+        answers = await closed_loop(client, contents, callers=CALLERS, seconds=seconds)
+        await client.close()
+        return statuses(answers)
+
+    asyncio.run(asked(1))
+    before = use(server.pid)
+    found = asyncio.run(asked(4))
+    grown = use(server.pid).rss_mib - before.rss_mib
+
+    assert set(found) == {200}
+    assert 1024 * grown / found[200] < 1, "KiB for each"
+
+
+async def overloaded(server, kind):
     """Requests a second that can be answered; the answers to many times as many; the answers some seconds after."""
     client = Client(server.port)
-    content = request("POST", "/v1/score", server.secret, {"rows": rows(size), "partial": True})
+    content = request("POST", "/v1/score", server.secret, body(kind))
     gc.disable()  # The caller's own pauses would be taken for the service's.
     peak = statuses(await closed_loop(client, [content], callers=CALLERS, seconds=SECONDS))[200] / SECONDS
     rounds = []
-    for factor in FACTORS[size]:
+    for factor in FACTORS[kind] if FULL else (5,):
         answers = await open_loop(client, [content], rate=factor * peak, seconds=SECONDS)
         await asyncio.sleep(BACK_S)
         after = await closed_loop(client, [content], callers=1, seconds=1)
@@ -59,13 +76,13 @@ async def overloaded(server, size):
     return peak, rounds
 
 
-@pytest.mark.parametrize("size", FACTORS)
-def test_an_overload_is_refused_in_good_order_and_passes(server, size):
+@pytest.mark.parametrize("kind", FACTORS)
+def test_an_overload_is_refused_in_good_order_and_passes(server, kind):
     if FULL:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     start = time.monotonic()
     before = len(server.log.read_text())
-    peak, rounds = asyncio.run(overloaded(server, size))
+    peak, rounds = asyncio.run(overloaded(server, kind))
     took = time.monotonic() - start
     said = server.log.read_text()[before:]
 
@@ -73,7 +90,7 @@ def test_an_overload_is_refused_in_good_order_and_passes(server, size):
         good, refused = ([each for each in answers if (each.status == 200) == is_good] for is_good in (True, False))
         goodput = len(good) / SECONDS / peak
         print(
-            f"{factor} x {peak:.0f}/s: {dict(statuses(answers))}, goodput {goodput:.0%}, "
+            f"{kind}, {factor} x {peak:.0f}/s: {dict(statuses(answers))}, goodput {goodput:.0%}, "
             f"p99 of accepted {p99(good):.3f} s, of refused {p99(refused):.3f} s"
         )
         assert set(statuses(answers)) <= {200, 429, 503}

@@ -34,7 +34,7 @@ def made(project, champion, features):
 
 
 def test_contributions_and_base_add_up_to_the_raw_score(champion, features):
-    contributions, base = champion.model.contributions(features)
+    contributions, base = champion.model.contributions(champion.model.matrix(features))
     groups = [feature(name).group for name in champion.model.features]
     by_group = pd.DataFrame(contributions.T).groupby(groups).sum()
     raw_score = score(champion.model, features).raw_score
@@ -43,10 +43,10 @@ def test_contributions_and_base_add_up_to_the_raw_score(champion, features):
 
 
 def test_a_reason_carries_the_sum_of_its_group(champion, features):
-    contributions, _ = champion.model.contributions(features)
+    contributions, _ = champion.model.contributions(champion.model.matrix(features))
     groups = np.array([feature(name).group for name in champion.model.features])
 
-    for why, row in zip(reasons(champion.model, features), contributions, strict=True):
+    for why, row in zip(reasons(champion.model, champion.model.matrix(features)), contributions, strict=True):
         for reason in [*why.raises, *([why.eases] if why.eases else [])]:
             inside = groups == reason.group
             place = champion.model.features.index(reason.feature)
@@ -59,8 +59,8 @@ def test_a_reason_carries_the_sum_of_its_group(champion, features):
 
 
 def test_there_are_at_most_three_reasons_each_worth_a_sentence(champion, features):
-    whole = np.abs(champion.model.contributions(features)[0]).sum(axis=1)
-    told = [why.raises for why in reasons(champion.model, features)]
+    whole = np.abs(champion.model.contributions(champion.model.matrix(features))[0]).sum(axis=1)
+    told = [why.raises for why in reasons(champion.model, champion.model.matrix(features))]
 
     assert max(map(len, told)) == 3
     for row, total in zip(told, whole, strict=True):

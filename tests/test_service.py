@@ -21,6 +21,7 @@ from serving.access import token_store
 from serving.ledger import open_ledger
 from serving.ledger.lists import keep_list
 from serving.published import published, read_list
+from serving.quick_scores import MOST_BYTES
 from tests.servers import BENTOML, TENURE, free_port, running
 
 ROUTES = [("POST", "/v1/score"), ("POST", "/v1/score_accounts"), ("GET", "/v1/lists/latest")]
@@ -115,6 +116,8 @@ def rows_of(*features):
     "request_body",
     [
         {"rows": rows_of({"tenure_days": 400}), "partial": True},
+        {"rows": rows_of(*({"tenure_days": days if days % 50 else "?"} for days in range(300))), "partial": True},
+        {"rows": rows_of(*({"tenure_days": 10 * days} for days in range(20))), "partial": True, "reasons": True},
         {"rows": rows_of({"tenure_days": None}, {"tenure_days": 1e3}, {}), "partial": True},
         {"rows": rows_of({"tenure_days": "3"}, {"no_such": 1}, {"tenure_days": True}), "partial": True},
         {"rows": rows_of({"tenure_days": 400})},
@@ -126,10 +129,10 @@ def rows_of(*features):
         {},
     ],
 )
-def test_a_few_rows_are_answered_as_many_are(client, request_body):
-    """Few rows are answered before BentoML takes the request apart, unless the body is long, though it be of blanks."""
+def test_what_is_scored_the_quick_way_is_scored_as_by_bentoml(client, request_body):
+    """Which takes the request apart where the body is long, though it be of blanks."""
     body = json.dumps(request_body)
-    quick, thorough = (post(client, "/v1/score", text) for text in (body, body + " " * 70_000))
+    quick, thorough = (post(client, "/v1/score", text) for text in (body, body + " " * MOST_BYTES))
 
     assert quick.status_code == thorough.status_code
     if quick.status_code == 200:

@@ -68,9 +68,9 @@ class ChurnModel:
         """Raw log-odds of shape (n,) for rows that hold at least the model's features."""
         return self.scores(self.matrix(rows))[0]
 
-    def contributions(self, rows: pd.DataFrame, *, threads: int = 1) -> tuple[Floats, Floats]:
-        """Exact TreeSHAP values of shape (n, n_features) in log-odds, and the base value of shape (n,)."""
-        values = np.asarray(self.booster.predict(self.matrix(rows), pred_contrib=True, num_threads=threads))
+    def contributions(self, matrix: Floats, *, threads: int = 1) -> tuple[Floats, Floats]:
+        """Exact TreeSHAP values of a `matrix`, in log-odds and of its shape, and the base value of shape (n,)."""
+        values = np.asarray(self.booster.predict(matrix, pred_contrib=True, num_threads=threads))
         return values[:, :-1], values[:, -1]
 
     def probabilities(self, rows: pd.DataFrame) -> Floats:
