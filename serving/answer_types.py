@@ -16,8 +16,10 @@ class Reason(BaseModel):
     feature: str
     value: float | None
     typical: float | None
+    percentile: float | None = Field(description="Among the accounts that the model learned from, 0 to 100.")
     contribution: float = Field(description="Of the whole group, in log-odds.")
     actionable: bool
+    mixed: bool | None = Field(description="Whether features of the group speak against it; unknown of older lists.")
     text: str
 
 
@@ -35,6 +37,7 @@ class ScoredRow(BaseModel):
     account_id: str
     probability: float | None
     band: Literal["low", "medium", "high", "critical"] | None
+    rank_percentile: float | None = Field(description="Share of the latest list's accounts below it, 0 to 100.")
     reasons: list[Reason] | None
     eases: Reason | None
     error: RowError | None

@@ -6,8 +6,8 @@ One bad row fails alone: its answer carries an error with a code, the field and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
@@ -58,6 +58,21 @@ class Swap:
     """Why a newer champion was not taken."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Others:
+    """The accounts of a list, by their probabilities."""
+
+    list_id: str | None = None
+    chances: Floats = field(default_factory=lambda: np.empty(0))
+    """Ascending."""
+
+    def percentile_of(self, probability: float) -> float | None:
+        """The share of them below a probability, 0 to 100; None where there is nobody to compare with."""
+        if not self.chances.size:
+            return None
+        return round(100 * float(np.searchsorted(self.chances, probability)) / self.chances.size, 1)
+
+
 class _Person(NamedTuple):
     """What is known of an account that need not be active."""
 
@@ -81,6 +96,7 @@ class Answers:
     def __init__(self, settings: Settings, champion: Champion) -> None:
         self.settings, self.champion = settings, champion
         self.swap = Swap()
+        self._others = _Others()
         self._building = Lock()
 
     def follow(self, now: datetime) -> None:
@@ -100,6 +116,11 @@ class Answers:
         else:
             self.swap = Swap(looked_at=f"{now:%Y-%m-%dT%H:%M:%SZ}")
 
+    def compare_with(self, list_id: str, probabilities: Callable[[], Sequence[float]]) -> None:
+        """Tell from now on where accounts would stand on a list; its probabilities are read where it is another one."""
+        if list_id != self._others.list_id:
+            self._others = _Others(list_id=list_id, chances=np.sort(np.array(probabilities(), dtype=np.float64)))
+
     def score_rows(
         self, rows: Sequence[tuple[str, Mapping[str, Any]]], *, with_reasons: bool, partial: bool
     ) -> dict[str, Any]:
@@ -113,7 +134,7 @@ class Answers:
         champion = self.champion
         for start in range(0, len(rows), size):
             answers = _rows_scored(
-                champion.model, rows[start : start + size], with_reasons=with_reasons, partial=partial
+                champion.model, rows[start : start + size], self._others, with_reasons=with_reasons, partial=partial
             )
             yield _enveloped(champion, answers, feature_as_of=None, warnings=[])
 
@@ -126,7 +147,7 @@ class Answers:
         phases = {account: person.phase for account, person in known if sees(token, person.csm_id)}
         asked = [account for account in accounts if account in phases and account in found.features.index]
         matrix = champion.model.matrix(found.features.loc[asked])
-        scored = dict(zip(asked, _scored(champion.model, matrix, with_reasons=with_reasons), strict=True))
+        scored = dict(zip(asked, _scored(champion.model, matrix, self._others, with_reasons=with_reasons), strict=True))
         answers = [
             {"account_id": account, **scored[account]}
             if account in scored
@@ -169,11 +190,16 @@ class Answers:
 
 
 def _rows_scored(
-    model: ChurnModel, rows: Sequence[tuple[str, Mapping[str, Any]]], *, with_reasons: bool, partial: bool
+    model: ChurnModel,
+    rows: Sequence[tuple[str, Mapping[str, Any]]],
+    others: _Others,
+    *,
+    with_reasons: bool,
+    partial: bool,
 ) -> list[dict[str, Any]]:
     checked = [_checked(features, model.features, partial=partial) for _, features in rows]
     good = [values for values in checked if not isinstance(values, RowFault)]
-    scored = iter(_scored(model, np.array(good, dtype=np.float64), with_reasons=with_reasons))
+    scored = iter(_scored(model, np.array(good, dtype=np.float64), others, with_reasons=with_reasons))
     return [
         _failed(account, values) if isinstance(values, RowFault) else {"account_id": account, **next(scored)}
         for (account, _), values in zip(rows, checked, strict=True)
@@ -197,7 +223,7 @@ def _checked(features: Mapping[str, Any], names: Sequence[str], *, partial: bool
     return [features.get(name) for name in names]
 
 
-def _scored(model: ChurnModel, matrix: Floats, *, with_reasons: bool) -> list[dict[str, Any]]:
+def _scored(model: ChurnModel, matrix: Floats, others: _Others, *, with_reasons: bool) -> list[dict[str, Any]]:
     """What is said of each row of the model's features."""
     if not len(matrix):
         return []
@@ -211,6 +237,7 @@ def _scored(model: ChurnModel, matrix: Floats, *, with_reasons: bool) -> list[di
         {
             "probability": float(probability),
             "band": model.band(float(probability)),
+            "rank_percentile": others.percentile_of(float(probability)),
             "reasons": None if why is None else [reason.as_dict() for reason in why.raises],
             "eases": None if why is None or why.eases is None else why.eases.as_dict(),
             "error": None,
@@ -264,6 +291,7 @@ def _failed(account: str, fault: RowFault) -> dict[str, Any]:
         "account_id": account,
         "probability": None,
         "band": None,
+        "rank_percentile": None,
         "reasons": None,
         "eases": None,
         "error": fault.as_dict(),

@@ -69,8 +69,10 @@ def _ranked(row: dict[str, Any], met: list[Rule], rules: Rules, as_of: datetime)
             "feature": rule.condition.feature,
             "value": float(row[rule.condition.feature]),
             "typical": None,
+            "percentile": None,
             "contribution": 1.0,
             "actionable": True,
+            "mixed": False,
             "text": sentence(rule.condition.feature, float(row[rule.condition.feature]), None),
         }
         for rule in met

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from math import exp
@@ -19,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 MOST = 3
 MIN_SHARE = 0.05
 """A group below this share of all that the model says is not worth a sentence."""
+MIN_AGREEMENT = 0.3
+"""A group whose sum is below this share of its features' pushes is mixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +33,13 @@ class Reason:
     value: float | None
     typical: float | None
     """Median of the feature over the accounts the model learned from."""
+    percentile: float | None
+    """0 to 100: the share of those accounts that are surely below, or for a low value not above, this one."""
     contribution: float
     """Of the whole group, in log-odds."""
     actionable: bool
+    mixed: bool
+    """Whether the group's features speak against each other, so that little of their pushes is left."""
     text: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -118,10 +125,11 @@ def _strongest(
     name, places = group
     sign = 1.0 if total > 0 else -1.0
     pushes = sign * given[places]
+    mixed = bool(abs(total) < MIN_AGREEMENT * np.abs(pushes).sum())
     for place in places[np.argsort(-pushes, kind="stable")]:
         if sign * given[place] <= 0:
             return None
-        reason = _told(model, name, total, model.features[place], float(values[place]))
+        reason = _told(model, name, total, model.features[place], float(values[place]), mixed=mixed)
         if _says_something(reason):
             return reason
     return None
@@ -133,18 +141,30 @@ def _says_something(reason: Reason) -> bool:
     return shown(reason.value, unit) != shown(reason.typical, unit)
 
 
-def _told(model: ChurnModel, group: str, contribution: float, name: str, value: float) -> Reason:
+def _told(model: ChurnModel, group: str, contribution: float, name: str, value: float, *, mixed: bool) -> Reason:
     typical = model.typical.get(name)
     known = None if np.isnan(value) else value
+    percentile = percentile_of(model.percentiles.get(name, ()), known, typical)
     return Reason(
         group=group,
         feature=name,
         value=known,
         typical=typical,
+        percentile=percentile,
         contribution=contribution,
         actionable=_is_actionable(name),
-        text=sentence(name, known, typical),
+        mixed=mixed,
+        text=sentence(name, known, typical, percentile, mixed=mixed),
     )
+
+
+def percentile_of(grid: Sequence[float], value: float | None, typical: float | None) -> float | None:
+    """Where a value stands among those the model learned from; on the side of those that are alike, never beyond."""
+    if value is None or typical is None or value == typical or not grid:
+        return None
+    if value > typical:
+        return float(min(99, max(0, bisect_left(grid, value) - 1)))
+    return float(max(1, min(100, bisect_right(grid, value))))
 
 
 @cache
@@ -158,11 +178,21 @@ def _label(name: str) -> tuple[str, str]:
     return item.label[0].upper() + item.label[1:], item.unit
 
 
-def sentence(name: str, value: float | None, typical: float | None) -> str:
-    """The feature in words: its label, its value and what is typical."""
+def sentence(
+    name: str, value: float | None, typical: float | None, percentile: float | None = None, *, mixed: bool = False
+) -> str:
+    """The feature in words: its label, its value, what is typical, and where the value stands among others."""
     label, unit = _label(name)
     told = f"{label}: {shown(value, unit)}"
-    return told if typical is None or unit == "0/1" else f"{told} (typical {shown(typical, unit)})"
+    if typical is not None and unit != "0/1":
+        told += f" (typical {shown(typical, unit)}{_standing(percentile, is_above=(value or 0) > typical)})"
+    return f"{told}, mixed signs" if mixed else told
+
+
+def _standing(percentile: float | None, *, is_above: bool) -> str:
+    if percentile is None:
+        return ""
+    return f"; above {percentile:.0f} % of accounts" if is_above else f"; below {100 - percentile:.0f} % of accounts"
 
 
 _PATTERNS: Mapping[str, Callable[[float], str]] = {

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 import bentoml
@@ -38,7 +39,7 @@ from serving.console.pages import Pages
 from serving.contract import MAX_ROWS, OPENAPI_PATH, AccountsRequest, Row, ScoreRequest, openapi
 from serving.guard import Guard
 from serving.ledger import open_ledger
-from serving.ledger.lists import list_days, list_head
+from serving.ledger.lists import list_days, list_head, probabilities
 from serving.line import LINE
 from serving.observing import COUNTS_VARIABLE, LIST_AGE, ROWS, SWAP_FAILED, WORKERS, observe
 from serving.observing import metrics as counted
@@ -54,7 +55,6 @@ EARLIEST = date(1970, 1, 1)
 """No company has tables of a day before."""
 
 _log = logging.getLogger(__name__)
-_STOPPING = Event()
 
 
 @cache
@@ -114,17 +114,32 @@ def now() -> datetime:
 
 
 def _follow() -> None:
-    """Look every few seconds which version is champion, for as long as the process lives."""
-    while not _STOPPING.wait(settings().serve.follow_s):
-        try:
-            answers().follow(now())
-            SWAP_FAILED.set(answers().swap.failed is not None)
-            with open_ledger(settings()).reading() as connection:
-                head = list_head(connection)
-            if head is not None:
-                LIST_AGE.set((now().date() - date.fromisoformat(head["as_of"])).days)
-        except Exception as error:  # noqa: BLE001 - what goes wrong once must not end the looking
-            _log.warning("the champion could not be looked up: %s", error)
+    """Look every few seconds which version is champion and which list the latest, for as long as the process lives."""
+    _tried(_follow_list)
+    while True:
+        time.sleep(settings().serve.follow_s)
+        _tried(_follow_champion)
+        _tried(_follow_list)
+
+
+def _tried(look: Callable[[], None]) -> None:
+    try:
+        look()
+    except Exception as error:  # noqa: BLE001 - what goes wrong once must not end the looking
+        _log.warning("the champion or the list could not be looked up: %s", error)
+
+
+def _follow_champion() -> None:
+    answers().follow(now())
+    SWAP_FAILED.set(answers().swap.failed is not None)
+
+
+def _follow_list() -> None:
+    with open_ledger(settings()).reading() as connection:
+        head = list_head(connection)
+        if head is not None:
+            LIST_AGE.set((now().date() - date.fromisoformat(head["as_of"])).days)
+            answers().compare_with(head["list_id"], lambda: probabilities(connection, head["as_of"]))
 
 
 def start_following() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,14 @@ class Connection(asyncio.Protocol):
         if answer is not None and self.waiting is not None and not self.waiting.done():
             self.received = b""
             self.waiting.set_result(answer)
+
+    def is_dropped(self):
+        """Whether the other side has closed it, though the loop may not have seen that; HTTP libraries look, too."""
+        if self.transport.is_closing():
+            return True
+        looking = select.poll()
+        looking.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(looking.poll(0))
 
     def connection_lost(self, error):
         if self.waiting is not None and not self.waiting.done():
@@ -141,7 +150,7 @@ class Client:
 
     async def _connection(self):
         while self.idle:
-            if not (connection := self.idle.pop()).transport.is_closing():
+            if not (connection := self.idle.pop()).is_dropped():
                 return connection
         _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.port)
         return connection

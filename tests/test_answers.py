@@ -98,6 +98,19 @@ def test_seven_bad_rows_of_a_thousand_fail_alone_and_in_their_places(answers, ro
     assert all(found[place]["probability"] is None for place in faults)
 
 
+def test_a_row_stands_where_its_probability_does_among_those_of_the_latest_list(settings, answers, rows):
+    fresh = Answers(settings, answers.champion)
+    alone = [row["rank_percentile"] for row in scored(fresh, rows)]
+    chances = [row["probability"] for row in scored(fresh, rows)]
+    fresh.compare_with("a list", lambda: chances)
+    fresh.compare_with("a list", lambda: pytest.fail("it was read before"))
+    found = [row["rank_percentile"] for row in scored(fresh, rows)]
+
+    assert set(alone) == {None}
+    assert found == [round(100 * sum(other < own for other in chances) / len(chances), 1) for own in chances]
+    assert asked(fresh, [rows[0][0]])["rows"][0]["rank_percentile"] == found[0]
+
+
 @pytest.mark.parametrize("value", [[1.0], [], {"a": 1}, "", "secret-4711", False])
 def test_a_value_of_another_kind_is_told_by_its_kind_only(answers, rows, value):
     features = {**rows[0][1], "tenure_days": value}
@@ -157,7 +170,7 @@ def test_no_rows_give_no_answers(answers):
 def test_only_bad_rows_give_only_errors(answers):
     found = scored(answers, [("a", {"mood": 1})], reasons=True)[0]
 
-    nothing = dict.fromkeys(("probability", "band", "reasons", "eases"))
+    nothing = dict.fromkeys(("probability", "band", "rank_percentile", "reasons", "eases"))
     assert found == {"account_id": "a", **nothing, "error": found["error"]}
 
 

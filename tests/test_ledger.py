@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from features.errors import CannotWrite, ConfigurationError, DependencyDown, Misuse
 from features.service_settings import LedgerSettings
 from serving.ledger import FILE, HEAD, MIGRATIONS, Ledger, open_ledger, record
-from serving.ledger.tables import audit, metadata, runs
+from serving.ledger.tables import account_reasons, audit, metadata, risk_lists, runs
 
 NOW = datetime(2026, 3, 1, 4, 0)
 
@@ -29,6 +29,11 @@ def ledger(request, tmp_path):
     ledger = Ledger(url, tmp_path)
     yield ledger
     ledger.close()
+
+
+def opened_again(folder, request):
+    """The same ledger, as another process opens it."""
+    return Ledger(None if (folder / FILE).exists() else request.getfixturevalue("postgres").url, folder)
 
 
 def test_a_missing_ledger_is_made_as_its_tables_are_declared(ledger):
@@ -43,14 +48,30 @@ def test_the_last_migration_is_the_one_that_the_code_expects():
     assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == HEAD
 
 
+def test_a_ledger_of_the_version_before_keeps_what_it_held(ledger, tmp_path, request):
+    with ledger.writing() as connection:
+        head = {"as_of": "2026-03-01", "list_id": "a", "model_version": "1", "model_artefact": "f", "horizon_days": 90}
+        connection.execute(insert(risk_lists), {**head, "heading": "Accounts at risk", "counts": {}})
+        reason = {"account_id": "a", "place": 1, "direction": "up", "reason_group": "usage", "feature": "events_28d"}
+        said = {"contribution": 1.0, "is_actionable": True, "sentence": "Events: 3"}
+        connection.execute(insert(account_reasons), {"as_of": "2026-03-01", **reason, **said})
+        for column in ("percentile", "is_mixed"):
+            connection.execute(text(f"alter table account_reasons drop column {column}"))
+        connection.execute(text("update alembic_version set version_num = '0001'"))
+    again = opened_again(tmp_path, request)
+
+    with again.reading() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        found = connection.execute(select(account_reasons)).mappings().all()
+    assert (again.version, differences) == (HEAD, [])
+    assert [(row["sentence"], row["percentile"], row["is_mixed"]) for row in found] == [("Events: 3", None, None)]
+    again.close()
+
+
 def test_a_ledger_is_opened_again_as_it_was(ledger, tmp_path, request):
     with ledger.writing() as connection:
         connection.execute(insert(runs), {"run_id": "r1", "command": "run", "started_at": NOW})
-    again = (
-        Ledger(None, tmp_path)
-        if (tmp_path / FILE).exists()
-        else Ledger(request.getfixturevalue("postgres").url, tmp_path)
-    )
+    again = opened_again(tmp_path, request)
 
     with again.reading() as connection:
         assert connection.execute(select(runs.c.run_id)).scalars().all() == ["r1"]

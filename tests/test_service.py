@@ -162,6 +162,18 @@ def test_known_accounts_are_scored_as_on_the_list(client, today):
     assert (found["feature_as_of"], found["model_version"]) == ("2025-05-01", today["model_version"])
 
 
+def test_an_account_is_told_where_it_stands_on_the_list(client, today):
+    ids = [row["account_id"] for row in today["rows"]]
+    for _ in range(200):  # The service looks every few seconds for a newer list.
+        found = client.post("/v1/score_accounts", json={"account_ids": ids, "reasons": False}).json()["rows"]
+        if found[0]["rank_percentile"] is not None:
+            break
+        time.sleep(0.1)
+    below = [sum(other["probability"] < own["probability"] for other in found) for own in found]
+
+    assert [row["rank_percentile"] for row in found] == [round(100 * number / len(found), 1) for number in below]
+
+
 def test_a_bad_row_fails_alone(client, today):
     body = """{"partial": true, "rows": [
         {"account_id": "good", "features": {"tenure_days": 400, "days_to_renewal": null}},

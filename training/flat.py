@@ -35,7 +35,7 @@ from training.intervals import ece_noise_floor, evaluate_rows, paired_difference
 from training.leakage import inspected, permuted
 from training.learners import Trees
 from training.model import ChurnModel, golden_rows
-from training.train import Trained, medians
+from training.train import Trained, medians, percentiles
 
 Progress = Callable[[str], None]
 
@@ -192,6 +192,7 @@ def train_table(table: FlatTable, settings: Settings, *, progress: Progress) -> 
         horizon_days=settings.label.horizon_days,
         catalogue=hashlib.sha256("\n".join(table.features).encode()).hexdigest(),
         typical=medians(rows, table.features),
+        percentiles=percentiles(rows, table.features),
         golden=golden_rows(rows, fitted.learned.booster, table.features),
         evaluation=evaluation.as_dict() | {"recipe": recipe, "learned_until": f"{rows.as_of.max():%Y-%m-%d}"},
         certificate=audit.as_dict(),

@@ -57,6 +57,8 @@ class ChurnModel:
     typical: Mapping[str, float | None]
     """Median of each feature over the training rows, for the reasons' "typical" value."""
     golden: pd.DataFrame
+    percentiles: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Values of each feature at 0, 1, … 100 % of the training rows; none of what they never knew."""
     bands: tuple[tuple[str, float], ...] = BANDS
     """Band and the multiple of the base rate at which it begins, highest first."""
     evaluation: Mapping[str, Any] = field(default_factory=dict)
@@ -114,7 +116,12 @@ def fit_booster(
 def save_model(model: ChurnModel, folder: Path, key: bytes) -> None:
     """Write the artefact into `folder`, which must be empty or new."""
     folder.mkdir(parents=True, exist_ok=True)
-    contract = {"features": list(model.features), "catalogue": model.catalogue, "typical": dict(model.typical)}
+    contract = {
+        "features": list(model.features),
+        "catalogue": model.catalogue,
+        "typical": dict(model.typical),
+        "percentiles": dict(model.percentiles),
+    }
     policy = {
         "base_rate": model.base_rate,
         "bands": dict(model.bands),
@@ -158,6 +165,7 @@ def load_model(folder: Path, key: bytes | None) -> ChurnModel:
         horizon_days=policy["horizon_days"],
         catalogue=contract["catalogue"],
         typical=contract["typical"],
+        percentiles=contract.get("percentiles", {}),
         bands=tuple(sorted(policy["bands"].items(), key=lambda band: -band[1])),
         golden=pq.read_table(io.BytesIO(contents["golden.parquet"])).to_pandas(),
         evaluation=json.loads(contents["evaluation.json"]),

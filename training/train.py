@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from features.catalogue import FEATURES, catalogue_hash, catalogue_rows
@@ -134,6 +135,7 @@ def finish(
             horizon_days=settings.label.horizon_days,
             catalogue=catalogue_hash(item for item in FEATURES if item.name in dataset.features),
             typical=medians(rows, dataset.features),
+            percentiles=percentiles(rows, dataset.features),
             golden=golden_rows(rows, booster, dataset.features),
             evaluation=evaluation.as_dict()
             | {
@@ -151,3 +153,11 @@ def medians(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, float | 
     """The median of each feature, None where it is always missing: what reasons call typical."""
     medians = rows.loc[:, list(features)].median()
     return {str(name): None if pd.isna(value) else float(value) for name, value in medians.items()}
+
+
+def percentiles(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, list[float]]:
+    """Values of each feature at 0, 1, … 100 % of the rows that know it; none where it is always missing."""
+    known = {name: rows[name].dropna().to_numpy(dtype=np.float64) for name in features}
+    steps = np.linspace(0, 1, 101)
+    found = {name: np.quantile(values, steps, method="inverted_cdf") for name, values in known.items() if values.size}
+    return {name: values.tolist() for name, values in found.items()}

@@ -27,7 +27,7 @@ from serving.deadline import require_time_left
 from serving.ledger.tables import audit
 
 FILE = "ledger.db"
-HEAD = "0001"
+HEAD = "0002"
 """The last migration."""
 BEFORE = ".before-"
 """In the name of the copy that is made before a ledger is brought up to date."""

@@ -25,7 +25,8 @@ _PLAY = {"play": "play", "name": "play_name", "step": "first_step", "due_date": 
 _CHANGE = {name: name for name in ("probability_before", "band_before", "rank_before", "moved_by")} | {"kind": "change"}
 _REASON = {
     "group": "reason_group", "feature": "feature", "value": "value", "typical": "typical",
-    "contribution": "contribution", "actionable": "is_actionable", "text": "sentence",
+    "percentile": "percentile", "contribution": "contribution", "actionable": "is_actionable", "mixed": "is_mixed",
+    "text": "sentence",
 }  # fmt: skip
 _LEFT = ("account_id", "name", "csm_id", "rank_before", "probability_before")
 
@@ -81,7 +82,7 @@ def _reasons(risk_list: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for row in risk_list["rows"]:
         told = [*(("up", reason) for reason in row["reasons"]), *([("down", row["eases"])] if row["eases"] else [])]
         for place, (direction, reason) in enumerate(told, start=1):
-            given = {column: reason[name] for name, column in _REASON.items()}
+            given = {column: reason.get(name) for name, column in _REASON.items()}  # Older lists say less.
             yield {"account_id": row["account_id"], "place": place, "direction": direction, **given}
 
 
@@ -116,6 +117,12 @@ def list_head(connection: Connection, as_of: str | None = None) -> dict[str, Any
 def list_days(connection: Connection) -> list[str]:
     """The days of all lists, latest first."""
     return list(connection.execute(select(risk_lists.c.as_of).order_by(risk_lists.c.as_of.desc())).scalars())
+
+
+def probabilities(connection: Connection, as_of: str) -> list[float]:
+    """Those of all accounts on the list of a day that have one."""
+    known = and_(_SCORES.as_of == as_of, _SCORES.probability.is_not(None))
+    return list(connection.execute(select(_SCORES.probability).where(known)).scalars())
 
 
 def list_rows(

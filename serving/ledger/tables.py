@@ -98,8 +98,10 @@ account_reasons = Table(
     Column("feature", String(64), nullable=False),
     Column("value", Float),
     Column("typical", Float),
+    Column("percentile", Float),
     Column("contribution", Float, nullable=False),
     Column("is_actionable", Boolean, nullable=False),
+    Column("is_mixed", Boolean),
     Column("sentence", Text, nullable=False),
     ForeignKeyConstraint(["as_of"], ["risk_lists.as_of"], ondelete="CASCADE"),
 )  # fmt: skip
