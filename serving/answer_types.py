@@ -16,7 +16,7 @@ class Reason(BaseModel):
     feature: str
     value: float | None
     typical: float | None
-    percentile: float | None = Field(description="Among the accounts that the model learned from, 0 to 100.")
+    percentile: float | None = Field(description="Among the known values the model learned from, 0 to 100.")
     contribution: float = Field(description="Of the whole group, in log-odds.")
     actionable: bool
     mixed: bool | None = Field(description="Whether features of the group speak against it; unknown of older lists.")

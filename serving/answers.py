@@ -31,9 +31,12 @@ from serving.publication import read_features
 from serving.published import published, read_list
 from serving.reasons import Why, reasons
 from serving.scoring import features_at, people_at, staleness
-from training.model import ChurnModel, Floats
+from training.model import Floats
 
 _log = logging.getLogger(__name__)
+
+MOST_OF_NAME = 64
+"""Characters of an unknown feature that are told again."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class _Others:
     """The accounts of a list, by their probabilities."""
 
     list_id: str | None = None
+    model_version: str | None = None
     chances: Floats = field(default_factory=lambda: np.empty(0))
     """Ascending."""
 
@@ -116,10 +120,11 @@ class Answers:
         else:
             self.swap = Swap(looked_at=f"{now:%Y-%m-%dT%H:%M:%SZ}")
 
-    def compare_with(self, list_id: str, probabilities: Callable[[], Sequence[float]]) -> None:
+    def compare_with(self, list_id: str, model_version: str, probabilities: Callable[[], Sequence[float]]) -> None:
         """Tell from now on where accounts would stand on a list; its probabilities are read where it is another one."""
         if list_id != self._others.list_id:
-            self._others = _Others(list_id=list_id, chances=np.sort(np.array(probabilities(), dtype=np.float64)))
+            chances = np.sort(np.array(probabilities(), dtype=np.float64))
+            self._others = _Others(list_id=list_id, model_version=model_version, chances=chances)
 
     def score_rows(
         self, rows: Sequence[tuple[str, Mapping[str, Any]]], *, with_reasons: bool, partial: bool
@@ -131,10 +136,10 @@ class Answers:
         self, rows: Sequence[tuple[str, Mapping[str, Any]]], *, size: int, with_reasons: bool, partial: bool
     ) -> Iterator[dict[str, Any]]:
         """The answers to `size` rows after `size` rows, all by the version that was champion at the first."""
-        champion = self.champion
-        for start in range(0, len(rows), size):
+        champion, others = self.champion, self._others
+        for start in range(0, max(1, len(rows)), max(1, size)):
             answers = _rows_scored(
-                champion.model, rows[start : start + size], self._others, with_reasons=with_reasons, partial=partial
+                champion, rows[start : start + size], others, with_reasons=with_reasons, partial=partial
             )
             yield _enveloped(champion, answers, feature_as_of=None, warnings=[])
 
@@ -147,7 +152,7 @@ class Answers:
         phases = {account: person.phase for account, person in known if sees(token, person.csm_id)}
         asked = [account for account in accounts if account in phases and account in found.features.index]
         matrix = champion.model.matrix(found.features.loc[asked])
-        scored = dict(zip(asked, _scored(champion.model, matrix, self._others, with_reasons=with_reasons), strict=True))
+        scored = dict(zip(asked, _scored(champion, matrix, self._others, with_reasons=with_reasons), strict=True))
         answers = [
             {"account_id": account, **scored[account]}
             if account in scored
@@ -190,16 +195,16 @@ class Answers:
 
 
 def _rows_scored(
-    model: ChurnModel,
+    champion: Champion,
     rows: Sequence[tuple[str, Mapping[str, Any]]],
     others: _Others,
     *,
     with_reasons: bool,
     partial: bool,
 ) -> list[dict[str, Any]]:
-    checked = [_checked(features, model.features, partial=partial) for _, features in rows]
+    checked = [_checked(features, champion.model.features, partial=partial) for _, features in rows]
     good = [values for values in checked if not isinstance(values, RowFault)]
-    scored = iter(_scored(model, np.array(good, dtype=np.float64), others, with_reasons=with_reasons))
+    scored = iter(_scored(champion, np.array(good, dtype=np.float64), others, with_reasons=with_reasons))
     return [
         _failed(account, values) if isinstance(values, RowFault) else {"account_id": account, **next(scored)}
         for (account, _), values in zip(rows, checked, strict=True)
@@ -208,10 +213,9 @@ def _rows_scored(
 
 def _checked(features: Mapping[str, Any], names: Sequence[str], *, partial: bool) -> list[float | None] | RowFault:
     if unknown := sorted(set(features) - set(names)):
-        close = get_close_matches(unknown[0], names, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        said = f"'{unknown[0]}' must be a feature of the model's contract.{hint}"
-        return RowFault("unknown_feature", unknown[0], said)
+        name = unknown[0][:MOST_OF_NAME]
+        said = f"'{name}' must be a feature of the model's contract.{_hint(name, tuple(names))}"
+        return RowFault("unknown_feature", name, said)
     missing = [name for name in names if name not in features]
     if missing and not partial:
         said = f"'{missing[0]}' must be given, null where it is not known; or send \"partial\": true."
@@ -223,10 +227,20 @@ def _checked(features: Mapping[str, Any], names: Sequence[str], *, partial: bool
     return [features.get(name) for name in names]
 
 
-def _scored(model: ChurnModel, matrix: Floats, others: _Others, *, with_reasons: bool) -> list[dict[str, Any]]:
+@lru_cache(maxsize=1024)
+def _hint(name: str, names: tuple[str, ...]) -> str:
+    """The name that may have been meant, looked for among those that begin alike: to compare with all is slow."""
+    close = get_close_matches(name, [each for each in names if each[:1] == name[:1]], n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def _scored(champion: Champion, matrix: Floats, others: _Others, *, with_reasons: bool) -> list[dict[str, Any]]:
     """What is said of each row of the model's features."""
     if not len(matrix):
         return []
+    model = champion.model
+    if model.no_signal or champion.version != others.model_version:
+        others = _Others()  # Probabilities of two models are not of one scale.
     _, chances = model.scores(matrix)
     if not all(map(isfinite, chances.tolist())):
         raise ValueError("A probability must be a number; the model gave none.")

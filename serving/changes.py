@@ -1,12 +1,13 @@
 """What changed since the list before: who is new, went up or down, or left, and what moved each probability.
 
-The move, in log-odds, is split exactly. From the old model on the old features to the new model on the new ones there
-are three steps: features (by reason group), model, calibration; they add up to the whole.
+The move, in log-odds, is split exactly into features (by reason group), model and calibration. What the features moved
+is the mean of what they moved under the old model and under the new one, what the model moved that of the old features
+and the new: neither comes first. What is left is the calibration's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ class Before:
     """Its scored accounts, by id."""
     contributions: pd.DataFrame
     """Raw score and contribution of each group, by account_id; empty where it had none."""
+    features: Callable[[], pd.DataFrame]
+    """Reads its features, by account_id."""
     model: ChurnModel | None
     """The model that made it; None where its artefact is not kept any more."""
     artefact: str
@@ -61,7 +64,9 @@ def kind_of(before: Mapping[str, Any] | None, band: str, order: list[str]) -> st
 def moves(
     model: ChurnModel, artefact: str, ranked: pd.DataFrame, found: Contributions, before: Before
 ) -> dict[str, dict[str, Any]]:
-    """What moved the log-odds of each account that both lists score; none where the old model is gone or was mute.
+    """What moved the log-odds of each account that both lists score.
+
+    None where the old model is gone or was mute, or where a model asks for a feature that the other one's list lacks.
 
     Parameters
     ----------
@@ -74,28 +79,43 @@ def moves(
     both = np.flatnonzero(ranked.account_id.isin(before.contributions.index))
     rows = ranked.iloc[both]
     then = before.contributions.loc[rows.account_id]
+    now = _said(rows, rows.raw_score, found.by_group[both], found.groups)
     if artefact == before.artefact:
-        raw, by_group, groups = rows.raw_score.to_numpy(float), found.by_group[both], found.groups
+        by_features = now - then
     else:
-        if missing := set(old.features) - set(rows.columns):
-            raise KeyError(f"features {sorted(missing)} of the model before are gone")
-        again = contributions_of(old, old.matrix(rows))
-        raw, by_group, groups = old.raw_scores(rows), again.by_group, again.groups
-    slope = old.calibrator.slope
+        past = before.features().reindex(rows.account_id).reset_index()
+        if not (set(old.features) <= set(rows.columns) and set(model.features) <= set(past.columns)):
+            return {}
+        shifts = (_said_by(old, rows).sub(then, fill_value=0), now.sub(_said_by(model, past), fill_value=0))
+        by_features = shifts[0].add(shifts[1], fill_value=0) / 2
+    slope, raw = old.calibrator.slope, now.raw_score.to_numpy()
+    moved = by_features.pop("raw_score").to_numpy()
     steps = {
-        "features": slope * (raw - then.raw_score.to_numpy(float)),
-        "model": slope * (rows.raw_score.to_numpy(float) - raw),
-        "calibration": _log_odds(model, rows) - (slope * rows.raw_score.to_numpy(float) + old.calibrator.intercept),
+        "features": slope * moved,
+        "model": slope * (raw - then.raw_score.to_numpy(float) - moved),
+        "calibration": _log_odds(model, rows) - (slope * raw + old.calibrator.intercept),
     }
-    shifts = slope * (by_group - then.loc[:, list(groups)].to_numpy(float))
+    groups, by_group = tuple(map(str, by_features.columns)), slope * by_features.to_numpy(float)
     return {
         account: {
             "log_odds": float(sum(step[row] for step in steps.values())),
             **{name: float(step[row]) for name, step in steps.items()},
-            "groups": _greatest(groups, shifts[row]),
+            "groups": _greatest(groups, by_group[row]),
         }
         for row, account in enumerate(rows.account_id)
     }
+
+
+def _said_by(model: ChurnModel, rows: pd.DataFrame) -> pd.DataFrame:
+    found = contributions_of(model, model.matrix(rows))
+    return _said(rows, model.raw_scores(rows), found.by_group, found.groups)
+
+
+def _said(rows: pd.DataFrame, raw: npt.ArrayLike, by_group: Floats, groups: tuple[str, ...]) -> pd.DataFrame:
+    """What a model says of rows: the raw score and the contribution of each group, by account."""
+    table = pd.DataFrame(by_group, columns=list(groups), index=pd.Index(rows.account_id))
+    table["raw_score"] = np.asarray(raw, dtype=np.float64)
+    return table
 
 
 def _log_odds(model: ChurnModel, rows: pd.DataFrame) -> Floats:

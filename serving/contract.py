@@ -28,7 +28,7 @@ class ScoreRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     rows: list[Row] = Field(
-        min_length=1, description=f"At most {MAX_ROWS}, each account once.", json_schema_extra={"uniqueItems": True}
+        min_length=1, max_length=MAX_ROWS, description="Each account once.", json_schema_extra={"uniqueItems": True}
     )
     reasons: StrictBool = False
     partial: StrictBool = Field(default=False, description="Take a feature that is left out for one that is not known.")

@@ -21,6 +21,8 @@ TURN_S = 0.01
 PLACES = 64
 WAIT_S = 0.2
 """Seconds that who stands in the line may have to wait: it is shorter while requests take longer."""
+MOST_UNDER_WAY = 8
+"""Who has more to do than fits in one turn keeps nobody from beginning, unless so many have."""
 _SHORTEST = 4
 _WEIGHT = 0.1
 """Of the newest in the mean time between two that leave."""
@@ -78,10 +80,10 @@ class Line:
         return True
 
     async def gives_way(self) -> None:
-        """Let the loop look after others in the middle of work, which goes on before anybody new begins."""
+        """Let the loop look after others in the middle of work."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
-        self._under_way.appendleft(turn)  # So that what is nearest to its end goes on first.
+        self._under_way.append(turn)
         self._move_on(loop)
         await turn
 
@@ -133,16 +135,19 @@ class Line:
             loop.call_soon(self._move, loop)
 
     def _move(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A turn of the loop: those under way go on, and the first in the line begin."""
+        """A turn of the loop: some of those under way go on, and the first in the line begin, one at least of each."""
         is_slow = loop.time() - self._turn_began > TURN_S
         self._at_once = max(1, self._at_once // 2) if is_slow else min(self._most, self._at_once + 1)
         self._begun, self._is_moving = 0, False
-        while self._under_way and self._begun < self._at_once:
-            self._begun += self._is_given(self._under_way)
-        while self._waiting and self._may_begin:
+        going_on = 0
+        while self._under_way and going_on < self._at_once:
+            going_on += self._is_given(self._under_way)
+        self._begun = min(going_on, self._at_once - 1)
+        has_few = going_on + len(self._under_way) < MOST_UNDER_WAY
+        while self._waiting and self._may_begin and has_few:
             if self._is_given(self._waiting):
                 self._begin()
-        if self._begun:
+        if self._begun or going_on:
             self._move_on(loop)
 
     @staticmethod

@@ -183,6 +183,7 @@ def _as_before(folder: Path, settings: Settings) -> Before:
         list_id=folder.name,
         rows={row["account_id"]: row for row in found["rows"]},
         contributions=pd.DataFrame() if contributions is None else contributions.set_index("account_id"),
+        features=lambda: read_features(folder).set_index("account_id"),
         model=kept_model(settings, found["model_artefact"]),
         artefact=found["model_artefact"],
     )

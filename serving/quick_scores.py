@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.contract import MAX_ROWS, ScoreRequest
 from serving.deadline import require_time_left
+from serving.incoming import Refusal
 from serving.line import LINE
 
 PATH = "/v1/score"
@@ -61,15 +62,16 @@ class QuickScores:
 
 
 def _request(message: Message) -> ScoreRequest | None:
-    """The request of a whole body."""
+    """The request of a whole body; None of one that the typed route is to judge."""
     body = message.get("body", b"")
     if message["type"] != "http.request" or message.get("more_body") or len(body) > MOST_BYTES:
         return None
     try:
-        request = ScoreRequest.model_validate_json(body)
-    except ValidationError:
+        return ScoreRequest.model_validate_json(body)
+    except ValidationError as error:
+        if error.errors(include_input=False)[0]["type"] == "too_long":
+            raise Refusal(413, f"At most {MAX_ROWS} rows may be sent at once. Send them in parts.") from None
         return None
-    return request if len(request.rows) <= MAX_ROWS else None
 
 
 def _again(first: Message, receive: Receive) -> Receive:

@@ -34,7 +34,7 @@ class Reason:
     typical: float | None
     """Median of the feature over the accounts the model learned from."""
     percentile: float | None
-    """0 to 100: the share of those accounts that are surely below, or for a low value not above, this one."""
+    """0 to 100: how many of those that know the feature are below, or for a low value not above, this account."""
     contribution: float
     """Of the whole group, in log-odds."""
     actionable: bool
@@ -192,7 +192,8 @@ def sentence(
 def _standing(percentile: float | None, *, is_above: bool) -> str:
     if percentile is None:
         return ""
-    return f"; above {percentile:.0f} % of accounts" if is_above else f"; below {100 - percentile:.0f} % of accounts"
+    told = f"above {percentile:.0f} %" if is_above else f"below {100 - percentile:.0f} %"
+    return f"; {told} of those known"
 
 
 _PATTERNS: Mapping[str, Callable[[float], str]] = {

@@ -100,7 +100,7 @@ def replay(tables: Tables, settings: Settings, *, as_of: datetime, version: str 
     if list_bytes(again) != list_bytes(was):
         raise NotReplayed(
             f"The list of {was['as_of']} must come out as it was published; it differs in {_differences(was, again)}. "
-            "The tables or the settings were changed since."
+            "The tables, the settings or tenure itself were changed since."
         )
     return Replayed(as_of=was["as_of"], list_id=folder.name, rows=len(was["rows"]))
 
@@ -113,7 +113,7 @@ def _replayed_without(was: Mapping[str, Any], again: Mapping[str, Any], *, list_
     if heads or then.keys() != now.keys():
         raise NotReplayed(
             f"The list of {was['as_of']} must come out as it was published but for {erased} erased accounts; it "
-            f"differs in {_differences(was, again)}. The tables or the settings were changed since."
+            f"differs in {_differences(was, again)}. The tables, the settings or tenure itself were changed since."
         )
     moved = tuple(sorted(account for account in then if then[account] != now[account]))
     return Replayed(as_of=was["as_of"], list_id=list_id, rows=len(then), erased=erased, moved=moved)

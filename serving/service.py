@@ -139,7 +139,9 @@ def _follow_list() -> None:
         head = list_head(connection)
         if head is not None:
             LIST_AGE.set((now().date() - date.fromisoformat(head["as_of"])).days)
-            answers().compare_with(head["list_id"], lambda: probabilities(connection, head["as_of"]))
+            answers().compare_with(
+                head["list_id"], head["model_version"], lambda: probabilities(connection, head["as_of"])
+            )
 
 
 def start_following() -> None:
@@ -178,7 +180,6 @@ class TenureService:
     @bentoml.api(route="/v1/score", input_spec=ScoreRequest)
     def score(self, ctx: bentoml.Context, rows: list[Row], reasons: bool, partial: bool) -> dict[str, Any]:
         """Score rows of features; a bad row fails alone."""
-        _refuse_excess(len(rows))
         return next(score_parts(ScoreRequest(rows=rows, reasons=reasons, partial=partial), len(rows)))
 
     @bentoml.api(route="/v1/score_accounts", input_spec=AccountsRequest)

@@ -102,13 +102,22 @@ def test_a_row_stands_where_its_probability_does_among_those_of_the_latest_list(
     fresh = Answers(settings, answers.champion)
     alone = [row["rank_percentile"] for row in scored(fresh, rows)]
     chances = [row["probability"] for row in scored(fresh, rows)]
-    fresh.compare_with("a list", lambda: chances)
-    fresh.compare_with("a list", lambda: pytest.fail("it was read before"))
+    fresh.compare_with("another list", "another version", lambda: chances)
+    of_another_model = [row["rank_percentile"] for row in scored(fresh, rows)]
+    fresh.compare_with("a list", fresh.champion.version, lambda: chances)
+    fresh.compare_with("a list", fresh.champion.version, lambda: pytest.fail("it was read before"))
     found = [row["rank_percentile"] for row in scored(fresh, rows)]
 
-    assert set(alone) == {None}
+    assert set(alone) == set(of_another_model) == {None}
     assert found == [round(100 * sum(other < own for other in chances) / len(chances), 1) for own in chances]
     assert asked(fresh, [rows[0][0]])["rows"][0]["rank_percentile"] == found[0]
+
+
+def test_an_unknown_name_is_told_again_only_so_far(answers, rows):
+    error = scored(answers, [("a", {**rows[0][1], "x" * 10_000: 1})])[0]["error"]
+
+    assert error["field"] == "x" * 64
+    assert len(error["message"]) < 200
 
 
 @pytest.mark.parametrize("value", [[1.0], [], {"a": 1}, "", "secret-4711", False])

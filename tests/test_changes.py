@@ -14,6 +14,7 @@ from serving.publication import list_before, publish
 from serving.scoring import features_at, people_at
 from tests.made_lists import speaking_champion, whole
 from training.calibration import Calibrator
+from training.model import fit_booster
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 
@@ -32,10 +33,11 @@ def made(project, champion, as_of, *, before=None, people=None):
     return whole(champion, features, people, as_of=as_of, before=before)
 
 
-def as_before(found, champion):
+def as_before(found, champion, features=None):
     return Before(
         as_of=found.risk_list["as_of"], list_id="x", rows={row["account_id"]: row for row in found.risk_list["rows"]},
         contributions=found.contributions.set_index("account_id"), model=champion.model, artefact=champion.artefact,
+        features=lambda: features.set_index("account_id"),
     )  # fmt: skip
 
 
@@ -78,17 +80,68 @@ def test_under_one_model_only_features_move_anything(may):
 
 
 def test_a_calibrator_that_moves_everything_is_named_as_such(project, champion, april):
+    past = features_at(project.tables, project.settings, THEN)
     calibrator = champion.model.calibrator
     other = replace(
         champion, artefact="f" * 64,
         model=replace(champion.model, calibrator=Calibrator(calibrator.slope, calibrator.intercept + 0.5)),
     )  # fmt: skip
-    found = made(project, other, THEN, before=replace(as_before(april, champion), as_of="2025-03-01"))
+    found = made(project, other, THEN, before=replace(as_before(april, champion, past), as_of="2025-03-01"))
 
     for parts in moved(found).values():
         assert parts["calibration"] == pytest.approx(0.5, abs=1e-9)
         assert parts["features"] == pytest.approx(0, abs=1e-9)
         assert parts["model"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def other(champion, project):
+    """The champion with other trees."""
+    names = list(champion.model.features)
+    rows = features_at(project.tables, project.settings, NOW)[names].to_numpy(dtype=float)
+    leaves = np.random.default_rng(5).random(len(rows)) < 0.3
+    parameters = {"objective": "binary", "num_threads": 1, "verbose": -1}
+    booster = fit_booster(rows, leaves.astype(np.int8), names, parameters=parameters, rounds=9)
+    return replace(champion, artefact="f" * 64, model=replace(champion.model, booster=booster))
+
+
+def test_features_and_model_each_move_what_they_do_on_average_over_the_other(project, champion, april, other):
+    past = features_at(project.tables, project.settings, THEN)
+    present = features_at(project.tables, project.settings, NOW)
+    found = moved(made(project, other, NOW, before=as_before(april, champion, past)))
+    raw = {
+        (model is other, rows is present): pd.Series(
+            model.model.raw_scores(rows), index=pd.Index(rows.account_id), dtype=float
+        )
+        for model in (champion, other)
+        for rows in (past, present)
+    }
+    by_features = (raw[False, True] - raw[False, False] + raw[True, True] - raw[True, False]) / 2
+    by_model = (raw[True, False] - raw[False, False] + raw[True, True] - raw[False, True]) / 2
+    slope = champion.model.calibrator.slope
+
+    assert len(found) > 100
+    for account, parts in found.items():
+        assert parts["features"] == pytest.approx(slope * by_features[account], abs=1e-9)
+        assert parts["model"] == pytest.approx(slope * by_model[account], abs=1e-9)
+        assert parts["features"] + parts["model"] + parts["calibration"] == pytest.approx(parts["log_odds"], abs=1e-9)
+    assert any(abs(parts["features"]) > 0.01 for parts in found.values())
+    assert any(abs(parts["model"]) > 0.01 for parts in found.values())
+
+
+def test_another_model_on_the_same_features_moves_all_itself(project, champion, april, other):
+    past = features_at(project.tables, project.settings, THEN)
+    before = replace(as_before(april, champion, past), as_of="2025-03-01")
+
+    for parts in moved(made(project, other, THEN, before=before)).values():
+        assert parts["features"] == pytest.approx(0, abs=1e-12)
+        assert parts["groups"] == pytest.approx({}, abs=1e-12)
+
+
+def test_a_feature_that_the_list_before_does_not_know_leaves_the_move_unsplit(project, champion, april, other):
+    past = features_at(project.tables, project.settings, THEN).drop(columns=champion.model.features[0])
+
+    assert moved(made(project, other, NOW, before=as_before(april, champion, past))) == {}
 
 
 def test_without_the_model_before_the_change_is_told_but_not_split(project, champion, april):
@@ -157,4 +210,5 @@ def test_the_list_before_is_read_back_as_it_was_published(project, champion, apr
     assert found is not None
     assert found.list_id == folder.name
     pd.testing.assert_frame_equal(found.contributions.reset_index(), april.contributions, check_dtype=False)
+    pd.testing.assert_frame_equal(found.features().reset_index(), features, check_dtype=False)
     assert list_before(settings, THEN) is None

@@ -58,8 +58,12 @@ def test_a_ledger_of_the_version_before_keeps_what_it_held(ledger, tmp_path, req
         for column in ("percentile", "is_mixed"):
             connection.execute(text(f"alter table account_reasons drop column {column}"))
         connection.execute(text("update alembic_version set version_num = '0001'"))
+    for left in (f"ledger.before-{HEAD}.db", f"ledger.before-{HEAD}.half"):  # By an upgrade that was stopped.
+        (tmp_path / left).write_bytes(b"half a copy")
     again = opened_again(tmp_path, request)
 
+    assert [path.name for path in again.copies()] in ([], [f"ledger.before-{HEAD}.db"])
+    assert all(sqlite3.connect(path).execute("select list_id from risk_lists").fetchall() for path in again.copies())
     with again.reading() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
         found = connection.execute(select(account_reasons)).mappings().all()

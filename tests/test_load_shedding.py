@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from serving.line import Line
+from serving.line import MOST_UNDER_WAY, Line
 from serving.load_shedding import path_of_whole_score, turned_away
 from tests.load import request
 
@@ -116,32 +116,59 @@ def test_a_place_is_free_again_whether_its_request_ended_or_was_given_up():
     assert not line.is_full
 
 
-def test_work_goes_on_in_turns_before_anybody_new_begins():
-    line, done = Line(8, at_once=1), []
-
-    async def work(name, parts):
-        assert await line.enters()
-        done.append(name)
-        for _ in range(parts - 1):
-            await line.gives_way()
+async def works(line, name, parts, done):
+    """Work in so many parts, each noted in `done` by its name."""
+    assert await line.enters()
+    try:
+        for part in range(parts):
+            if part:
+                await line.gives_way()
             done.append(name)
+    finally:
         line.leaves()
 
+
+def test_long_work_keeps_nobody_from_beginning():
+    line, done = Line(16, at_once=1), []
+
     async def run():
-        tasks = [asyncio.create_task(work(name, parts)) for name, parts in (("a", 3), ("b", 9), ("c", 1))]
-        while len(done) < 4:
+        long = [asyncio.create_task(works(line, "long", 100, done)) for _ in range(MOST_UNDER_WAY - 1)]
+        while len(done) < 10 * MOST_UNDER_WAY:
             await asyncio.sleep(0)
-        tasks[1].cancel()
-        turns = 0
-        while "c" not in done:
-            await asyncio.sleep(0)
-            turns += 1
-        assert turns <= 5, "who was given up holds nobody up"
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for name in range(3):
+            before = len(done)
+            await works(line, name, 1, done)
+            assert len(done) - before <= 4, "a part or two of the others"
+        for task in long:
+            task.cancel()
+        await asyncio.gather(*long, return_exceptions=True)
 
     asyncio.run(run())
 
-    assert done == ["a", "b", "b", "b", "a", "a", "c"], "the newest goes on first, and nobody begins before all have"
+    assert not line.is_full
+
+
+def test_nobody_begins_beside_much_long_work_until_some_of_it_ends_or_is_given_up():
+    line, done = Line(16, at_once=2), []
+
+    async def run():
+        long = [asyncio.create_task(works(line, name, 40, done)) for name in range(MOST_UNDER_WAY)]
+        while len(done) < 3 * MOST_UNDER_WAY:
+            await asyncio.sleep(0)
+        short = asyncio.create_task(works(line, "short", 1, done))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert "short" not in done
+        assert {done.count(name) for name in range(MOST_UNDER_WAY)} <= set(range(4, 15)), "each has its turns"
+        long[0].cancel()
+        for _ in range(6):
+            await asyncio.sleep(0)
+        assert "short" in done
+        await asyncio.gather(short, *long, return_exceptions=True)
+
+    asyncio.run(run())
+
+    assert not line.is_full
 
 
 def test_the_line_is_shorter_while_each_takes_longer_and_long_again_when_nobody_waits():

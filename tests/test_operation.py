@@ -103,7 +103,7 @@ def test_no_request_fails_while_versions_are_swapped_under_load(company, tmp_pat
     headers = {"authorization": f"Bearer {secret}"}
     other, client = second_version(company), registry(company)
     port, moves = free_port(), []
-    command = [TENURE, "serve", f"--port={port}", f"--config={company.path}"]
+    command = [TENURE, "serve", f"--port={port}", f"--config={company.path}", "--workers=2"]
     with running(command, port, tmp_path / "log") as base, asked_steadily(base, headers) as answers:
         for number in range(SWAPS):
             version = str(other if number % 2 == 0 else 1)

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from datetime import UTC, datetime
+from statistics import median
 from types import SimpleNamespace
 
 import pytest
@@ -57,6 +58,30 @@ def test_of_an_answered_request_nothing_is_kept(server):
 
     assert set(found) == {200}
     assert 1024 * grown / found[200] < 1, "KiB for each"
+
+
+async def beside_batches(server, batch):
+    """Seconds of the answers to steady requests of one row with reasons, and of those to a batch caller beside them."""
+    steady, batches = Client(server.port), Client(server.port)
+    one = request("POST", "/v1/score", server.secret, body("1 row with reasons"))
+    asking = asyncio.create_task(closed_loop(batches, [batch], callers=1, seconds=SECONDS + 1))
+    await asyncio.sleep(0.5)
+    answers = await open_loop(steady, [one], rate=50, seconds=SECONDS)
+    whole = await asking
+    await steady.close()
+    await batches.close()
+    return answers, whole
+
+
+@pytest.mark.parametrize("kind", ["1000 rows", "1000 rows with reasons"])
+def test_a_large_batch_keeps_nobody_from_an_answer(server, kind):
+    answers, batches = asyncio.run(beside_batches(server, request("POST", "/v1/score", server.secret, body(kind))))
+    print(f"{kind}: p99 of one row with reasons {p99(answers):.3f} s, of the batches {p99(batches):.3f} s")
+
+    assert set(statuses(answers)) == set(statuses(batches)) == {200}
+    assert median(each.seconds for each in answers) < median(each.seconds for each in batches) / 2
+    if FULL:
+        assert p99(answers) < 0.05
 
 
 async def overloaded(server, kind):

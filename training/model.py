@@ -58,7 +58,7 @@ class ChurnModel:
     """Median of each feature over the training rows, for the reasons' "typical" value."""
     golden: pd.DataFrame
     percentiles: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Values of each feature at 0, 1, … 100 % of the training rows; none of what they never knew."""
+    """Values of each feature at 0, 1, … 100 % of the accounts that know it, each once; none where nobody does."""
     bands: tuple[tuple[str, float], ...] = BANDS
     """Band and the multiple of the base rate at which it begins, highest first."""
     evaluation: Mapping[str, Any] = field(default_factory=dict)

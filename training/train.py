@@ -135,7 +135,7 @@ def finish(
             horizon_days=settings.label.horizon_days,
             catalogue=catalogue_hash(item for item in FEATURES if item.name in dataset.features),
             typical=medians(rows, dataset.features),
-            percentiles=percentiles(rows, dataset.features),
+            percentiles=percentiles(_newest(rows), dataset.features),
             golden=golden_rows(rows, booster, dataset.features),
             evaluation=evaluation.as_dict()
             | {
@@ -153,6 +153,11 @@ def medians(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, float | 
     """The median of each feature, None where it is always missing: what reasons call typical."""
     medians = rows.loc[:, list(features)].median()
     return {str(name): None if pd.isna(value) else float(value) for name, value in medians.items()}
+
+
+def _newest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The last row of each account, for what is said of accounts."""
+    return rows.sort_values("as_of", kind="stable").drop_duplicates("account_id", keep="last")
 
 
 def percentiles(rows: pd.DataFrame, features: tuple[str, ...]) -> dict[str, list[float]]:

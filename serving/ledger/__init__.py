@@ -126,11 +126,18 @@ class Ledger:
         from alembic.config import Config  # noqa: PLC0415
 
         if found is not None and self._place is not None:
-            self.backup(self._place.with_suffix(f"{BEFORE}{HEAD}.db"))
+            self._keep_copy(self._place.with_suffix(f"{BEFORE}{HEAD}.db"))
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+    def _keep_copy(self, place: Path) -> None:
+        """Copy the ledger over a copy that an upgrade left which did not come to its end."""
+        half = place.with_suffix(".half")
+        half.unlink(missing_ok=True)
+        self.backup(half)
+        half.replace(place)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
