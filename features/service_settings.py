@@ -30,6 +30,8 @@ class ServeSettings:
     """Of each token, in the long run."""
     burst: int = 400
     """Of each token, at once."""
+    refuse_stale: bool = False
+    """Whether accounts are refused, rather than scored with a warning, where their features are too old."""
 
     def __post_init__(self) -> None:
         require(self.follow_s > 0, "[serve] follow_s", self.follow_s, "above 0 seconds")

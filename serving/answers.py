@@ -77,6 +77,10 @@ class _Others:
         return round(100 * float(np.searchsorted(self.chances, probability)) / self.chances.size, 1)
 
 
+class TooOld(TenureError):
+    """Scores were asked for of features that are older than the company allows."""
+
+
 class _Person(NamedTuple):
     """What is known of an account that need not be active."""
 
@@ -160,6 +164,8 @@ class Answers:
             for account in accounts
         ]
         warnings = [*found.warnings, *self.warnings_of(found.day, now=now)]
+        if warnings and self.settings.serve.refuse_stale:
+            raise TooOld(f"Nobody is scored on features that are too old ([serve] refuse_stale): {warnings[0]}.")
         return _enveloped(champion, answers, feature_as_of=found.day, warnings=warnings)
 
     def levers_of(self, account: str, *, model_version: str) -> list[dict[str, Any]]:

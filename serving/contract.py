@@ -96,7 +96,7 @@ _VIEW: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _ERRORS = {
     "/v1/score": (400, 401, 403, 408, 413, 415, 429, 503),
-    "/v1/score_accounts": (400, 401, 403, 404, 408, 413, 415, 429, 503),
+    "/v1/score_accounts": (400, 401, 403, 404, 408, 409, 413, 415, 429, 503),
 }
 _OTHER_ERRORS = (400, 401, 403, 404, 405, 413, 415, 429, 503)
 OPENAPI_PATH = "/v1/openapi.json"

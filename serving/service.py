@@ -32,7 +32,7 @@ from features.errors import DataError, TenureError
 from features.settings import Settings, find_config, read_settings
 from serving import rest
 from serving.access import Token, TokenStore, token_store
-from serving.answers import Answers
+from serving.answers import Answers, TooOld
 from serving.champion import load_champion
 from serving.console import pages
 from serving.console.pages import Pages
@@ -200,6 +200,8 @@ class TenureService:
             )
         except DataError as error:
             raise bentoml.exceptions.NotFound(str(error)) from error
+        except TooOld as error:
+            raise StaleFeatures(str(error)) from error
 
 
 def score_parts(request: ScoreRequest, size: int) -> Iterator[dict[str, Any]]:
@@ -224,6 +226,12 @@ class TooManyRows(bentoml.exceptions.BentoMLException):
     """More rows than one request may hold."""
 
     error_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class StaleFeatures(bentoml.exceptions.BentoMLException):
+    """Features too old to score by."""
+
+    error_code = HTTPStatus.CONFLICT
 
 
 class _Answered(logging.Filter):

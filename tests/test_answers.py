@@ -13,7 +13,7 @@ import pytest
 from features.errors import DataError
 from features.settings import read_settings
 from serving.access import Token
-from serving.answers import Answers
+from serving.answers import Answers, TooOld
 from serving.champion import load_champion
 from serving.publication import read_features
 from serving.published import published, read_list
@@ -306,6 +306,16 @@ def test_a_csm_without_a_book_sees_nothing(answers, today, caller):
 
 
 # How old it is
+
+
+def test_a_company_may_have_old_features_refused(settings, answers, today):
+    strict = replace(settings, serve=replace(settings.serve, refuse_stale=True))
+    refusing, account = Answers(strict, answers.champion), today["rows"][0]["account_id"]
+    fresh = datetime(2025, 5, 2, tzinfo=UTC)
+
+    assert asked(refusing, [account], now=fresh) == asked(answers, [account], now=fresh)
+    with pytest.raises(TooOld, match=r"refuse_stale.*features are of 2025-05-01, 31 days old"):
+        asked(refusing, [account], now=datetime(2025, 6, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(("days", "stale"), [(0, False), (3, False), (4, True), (400, True)])

@@ -360,8 +360,14 @@ def test_nothing_is_loaded_from_elsewhere(ask):
 
 
 def test_charts_say_in_words_what_they_show():
-    history = [{"as_of": "2025-02-01", "probability": 0.2}, {"as_of": "2025-01-01", "probability": 0.1}]
+    history = [
+        {"as_of": "2025-02-01", "probability": 0.2, "model_version": "1"},
+        {"as_of": "2025-01-01", "probability": 0.1, "model_version": "1"},
+    ]
+    newer = [{"as_of": "2025-03-01", "probability": 0.3, "model_version": "2"}, *history]
     assert 'aria-label="Risk from 10.0% on 2025-01-01 to 20.0% on 2025-02-01"' in risk_over_time(history)
+    assert "to 30.0% on 2025-03-01; model 2 from 2025-03-01" in risk_over_time(newer)
+    assert [chart.count(">model 2<") for chart in map(risk_over_time, (history, newer))] == [0, 1]
     assert "One list so far" in risk_over_time(history[:1])
     assert "no list yet" in risk_over_time([{"as_of": "2025-01-01", "probability": None}])
     assert "usage +0.30, support -0.10" in moved_by({"usage": 0.3, "support": -0.1})

@@ -376,13 +376,19 @@ def test_nobody_serves_before_somebody_holds_a_token(trained_world, tmp_path):
 
 def test_plain_bentoml_refuses_what_tenure_serve_refuses(company, store, today, tmp_path):
     port, log = free_port(), tmp_path / "bentoml.log"
-    _, secret = store.create(role="viewer", now=NOW)
+    _, secret = store.create(role="ds", now=NOW)
+    strict = company.path.with_name("strict.toml")
+    strict.write_text(f"{company.path.read_text()}\n[serve]\nrefuse_stale = true\n")
     command = [BENTOML, "serve", "serving.service:TenureService", "--host=127.0.0.1", f"--port={port}"]
-    with running(command, port, log, TENURE_CONFIG=str(company.path)) as base:
+    with running(command, port, log, TENURE_CONFIG=str(strict)) as base:
         answers = [httpx.request(method, base + path, json={}) for method, path in ROUTES]
         strangers = [httpx.get(base + path) for path in pages.PATHS]
         known = httpx.get(f"{base}/v1/lists/latest", headers={"authorization": f"Bearer {secret}"})
+        stale = httpx.post(
+            f"{base}/v1/score_accounts", headers={"authorization": f"Bearer {secret}"}, json={"account_ids": ["a"]}
+        )
 
     assert [answer.status_code for answer in answers] == [401] * len(ROUTES)
     assert [answer.status_code for answer in strangers] == [303] * len(pages.PATHS)
-    assert known.status_code == 200
+    assert (known.status_code, stale.status_code) == (200, 409)
+    assert "refuse_stale" in stale.text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 220, 46, 16, 12, 26
+
+Spot = tuple[float, float]
 
 
 def risk_over_time(history: Sequence[Mapping[str, Any]]) -> Markup:
@@ -15,7 +17,7 @@ def risk_over_time(history: Sequence[Mapping[str, Any]]) -> Markup:
 
     Parameters
     ----------
-    history : newest first, with as_of and probability (None where the account was not scored)
+    history : newest first, with as_of, model_version and probability (None where the account was not scored)
     """
     known = [row for row in reversed(history) if row["probability"] is not None]
     if not known:
@@ -29,7 +31,7 @@ def risk_over_time(history: Sequence[Mapping[str, Any]]) -> Markup:
         (LEFT + width * place / (len(known) - 1), TOP + height * (1 - row["probability"] / most))
         for place, row in enumerate(known)
     ]
-    parts = [_grid(most)]
+    parts = [_grid(most), *(_new_model(x, row["model_version"]) for x, row in _began(spots, known))]
     parts.append(Markup('<polyline class="line" points="{}"/>').format(" ".join(f"{x:.1f},{y:.1f}" for x, y in spots)))
     for (x, y), row in zip(spots, known, strict=True):
         dot = '<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"><title>{}: {:.1%}</title></circle>'
@@ -39,7 +41,24 @@ def risk_over_time(history: Sequence[Mapping[str, Any]]) -> Markup:
         parts.append(Markup(label).format(spots[place][0], HEIGHT - 8, anchor, known[place]["as_of"]))
     first, last = known[0], known[-1]
     said = f"Risk from {first['probability']:.1%} on {first['as_of']} to {last['probability']:.1%} on {last['as_of']}"
+    said += "".join(f"; model {row['model_version']} from {row['as_of']}" for _, row in _began(spots, known))
     return _picture(said, HEIGHT, parts)
+
+
+def _began(spots: Sequence[Spot], known: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, Mapping[str, Any]]]:
+    """Where, and with which list, another version of the model began to speak."""
+    for (x, _), before, row in zip(spots[1:], known, known[1:], strict=False):
+        if row["model_version"] != before["model_version"]:
+            yield x, row
+
+
+def _new_model(x: float, version: str) -> Markup:
+    """A line there: what moved at it may be the model's doing."""
+    mark = (
+        '<line class="version" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>'
+        '<text x="{:.1f}" y="{}" text-anchor="middle">model {}</text>'
+    )
+    return Markup(mark).format(x, x, TOP, HEIGHT - BOTTOM, x, TOP - 2, version)
 
 
 def _ceiling(most: float) -> float:
