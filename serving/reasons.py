@@ -193,7 +193,7 @@ def _standing(percentile: float | None, *, is_above: bool) -> str:
     if percentile is None:
         return ""
     told = f"above {percentile:.0f} %" if is_above else f"below {100 - percentile:.0f} %"
-    return f"; {told} of those known"
+    return f"; {told} of others"
 
 
 _PATTERNS: Mapping[str, Callable[[float], str]] = {

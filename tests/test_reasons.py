@@ -94,8 +94,8 @@ def standing_of(reason):
     if reason["percentile"] is None or feature(reason["feature"]).unit == "0/1":
         return ""
     if reason["value"] > reason["typical"]:
-        return f"above {reason['percentile']:.0f} % of those known"
-    return f"below {100 - reason['percentile']:.0f} % of those known"
+        return f"above {reason['percentile']:.0f} % of others"
+    return f"below {100 - reason['percentile']:.0f} % of others"
 
 
 def test_the_numbers_in_a_reason_are_those_of_the_feature_table(made, features):
