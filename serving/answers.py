@@ -6,8 +6,9 @@ One bad row fails alone: its answer carries an error with a code, the field and 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
@@ -67,14 +68,14 @@ class _Others:
 
     list_id: str | None = None
     model_version: str | None = None
-    chances: Floats = field(default_factory=lambda: np.empty(0))
+    chances: Sequence[float] = ()
     """Ascending."""
 
     def percentile_of(self, probability: float) -> float | None:
         """The share of them below a probability, 0 to 100; None where there is nobody to compare with."""
-        if not self.chances.size:
+        if not self.chances:
             return None
-        return round(100 * float(np.searchsorted(self.chances, probability)) / self.chances.size, 1)
+        return round(100 * bisect_left(self.chances, probability) / len(self.chances), 1)
 
 
 class TooOld(TenureError):
@@ -127,8 +128,7 @@ class Answers:
     def compare_with(self, list_id: str, model_version: str, probabilities: Callable[[], Sequence[float]]) -> None:
         """Tell from now on where accounts would stand on a list; its probabilities are read where it is another one."""
         if list_id != self._others.list_id:
-            chances = np.sort(np.array(probabilities(), dtype=np.float64))
-            self._others = _Others(list_id=list_id, model_version=model_version, chances=chances)
+            self._others = _Others(list_id=list_id, model_version=model_version, chances=sorted(probabilities()))
 
     def score_rows(
         self, rows: Sequence[tuple[str, Mapping[str, Any]]], *, with_reasons: bool, partial: bool

@@ -40,6 +40,8 @@ class Line:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._under_way: deque[asyncio.Future[None]] = deque()
         self._coming, self._begun, self._at_work, self._is_moving = 0, 0, 0, False
+        self._room: float = longest
+        """How many may wait."""
         self._pace, self._measured, self._left_at = 0.0, 0, 0.0
         self._turned_away, self._said_at = 0, float("-inf")
 
@@ -90,9 +92,9 @@ class Line:
     def leaves(self) -> None:
         """Give a place back."""
         self._at_work -= 1
-        loop = asyncio.get_running_loop()
-        self._keep_pace(loop.time())
-        if self._waiting:
+        if self._waiting or self._left_at:
+            loop = asyncio.get_running_loop()
+            self._keep_pace(loop.time())
             self._move_on(loop)
 
     def turn_away(self) -> None:
@@ -103,11 +105,6 @@ class Line:
             _log.warning("more requests than can be answered: %d turned away since last said", self._turned_away)
             self._turned_away, self._said_at = 0, now
 
-    @property
-    def _room(self) -> float:
-        """How many may wait."""
-        return min(self._longest, max(_SHORTEST, WAIT_S / self._pace)) if self._pace else self._longest
-
     def _keep_pace(self, now: float) -> None:
         """Note how long the line takes for one; where nobody waits, nothing is known of that."""
         if self._left_at:
@@ -117,6 +114,7 @@ class Line:
             self._left_at = now
         else:
             self._pace, self._measured, self._left_at = 0.0, 0, 0.0
+        self._room = min(self._longest, max(_SHORTEST, WAIT_S / self._pace)) if self._pace else self._longest
 
     def _has_come(self) -> None:
         self._coming -= 1
