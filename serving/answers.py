@@ -78,7 +78,7 @@ class _Others:
         return round(100 * bisect_left(self.chances, probability) / len(self.chances), 1)
 
 
-class TooOld(TenureError):
+class TooOld(DataError):
     """Scores were asked for of features that are older than the company allows."""
 
 

@@ -198,10 +198,10 @@ class TenureService:
                     account_ids, as_of=as_of, with_reasons=reasons, token=rest.token_of(ctx.request), now=moment
                 )
             )
-        except DataError as error:
-            raise bentoml.exceptions.NotFound(str(error)) from error
         except TooOld as error:
             raise StaleFeatures(str(error)) from error
+        except DataError as error:
+            raise bentoml.exceptions.NotFound(str(error)) from error
 
 
 def score_parts(request: ScoreRequest, size: int) -> Iterator[dict[str, Any]]:
